@@ -1,0 +1,1 @@
+"""The networks: detector, edge map, decoder, and AutoLink, which joins them."""

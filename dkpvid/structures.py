@@ -1,0 +1,141 @@
+"""The values that travel between modules: small, frozen, and checked when they are made."""
+
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from typing import Self
+
+import numpy as np
+from numpy import ndarray
+
+from dkpvid.shapes import Float, Int, UInt8
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known about a video before its frames are decoded."""
+
+    path: str
+    """The input as the user gave it."""
+    width: int
+    """Columns of the upright (rotated, mirrored as displayed) frame."""
+    height: int
+    """Rows of the upright frame."""
+    codec: str
+    time_base: Fraction
+    """Seconds per tick of the stream's own clock; every frame time is a multiple of it."""
+    average_fps: float | None
+    """Average frames per second by the header; None when it says nothing. Never used for frame times."""
+    num_frames_estimate: int | None
+    """Frames by the header: good for a progress bar, often wrong."""
+    start_seconds: float | None = None
+    """Presentation time of the stream's start by the header."""
+    rotation_degrees: int = 0
+    """Counter-clockwise rotation that was applied to make the frame upright: 0, 90, 180 or 270."""
+    is_mirrored: bool = False
+    """True when a left-right mirroring was applied (after the rotation)."""
+    sample_aspect_ratio: Fraction = Fraction(1)
+    """Width of a stored pixel over its height. Coordinates stay in stored pixels."""
+    has_audio: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One upright video frame."""
+
+    image: UInt8[ndarray, "height width 3"]
+    """RGB, 0..255."""
+    index: int
+    """Position among the decoded frames, from 0, without gaps."""
+    time_seconds: float
+    """Presentation time."""
+    flags: tuple[str, ...] = ()
+    """Remarks such as `time_estimated` (the file gave no time) or `corrupt` (concealed by the decoder)."""
+
+
+@dataclass(frozen=True)
+class LostPacket:
+    """A stretch of the file that could not be decoded."""
+
+    packet: int
+    """Position among the stream's packets, from 0."""
+    time_seconds: float | None
+    """Its presentation time, when the packet still told one."""
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """Keypoints over time; the arrays share their first axes.
+
+    Coordinates are (x, y) in pixels of the upright frame, x right, y down, the centre of the top-left
+    pixel is (0, 0). NaN = not observed.
+    """
+
+    index: Int[ndarray, " frame"]
+    """Positions among the video's decoded frames, from 0."""
+    time_seconds: Float[ndarray, " frame"]
+    """Presentation times, not necessarily evenly spaced."""
+    xy: Float[ndarray, "frame keypoint 2"]
+    confidence: Float[ndarray, "frame keypoint"]
+    """0..1; see `dkpvid.detect.confidence_from_spread`."""
+    covariance: Float[ndarray, "frame keypoint 3"]
+    """(xx, xy, yy) in square pixels: of the heatmap before smoothing, of the estimate after the Kalman smoother."""
+    raw_xy: Float[ndarray, "frame keypoint 2"] | None = None
+    """The detections that `xy` was smoothed from; None before smoothing."""
+    flags: tuple[tuple[str, ...], ...] = ()
+    """Per frame; empty when no frame has a remark."""
+
+    def __post_init__(self) -> None:
+        frames = len(self.time_seconds)
+        keypoints = self.xy.shape[1]
+        expected: dict[str, tuple[int, ...]] = {
+            "index": (frames,),
+            "xy": (frames, keypoints, 2),
+            "confidence": (frames, keypoints),
+            "covariance": (frames, keypoints, 3),
+        }
+        if self.raw_xy is not None:
+            expected["raw_xy"] = (frames, keypoints, 2)
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} must be {shape}, got {getattr(self, name).shape}")
+        if self.flags and len(self.flags) != frames:
+            raise ValueError(f"flags must be empty or one entry a frame ({frames}), got {len(self.flags)}")
+
+    def __len__(self) -> int:
+        return len(self.time_seconds)
+
+    @property
+    def num_keypoints(self) -> int:
+        """Number of keypoints per frame."""
+        return int(self.xy.shape[1])
+
+    def __getitem__(self, frames: slice) -> Self:
+        """A part of the track, as views."""
+        return replace(
+            self,
+            **{f.name: value[frames] for f in fields(self) if (value := getattr(self, f.name)) is not None},
+        )
+
+    @classmethod
+    def concatenate(cls, parts: "list[Track]") -> "Track":
+        """Join consecutive parts in time; all must have the same keypoints.
+
+        Raises:
+            ValueError: there are no parts.
+        """
+        if not parts:
+            raise ValueError("concatenate needs at least one part, got none")
+        raw = [part.raw_xy for part in parts if part.raw_xy is not None]
+        has_flags = any(part.flags for part in parts)
+        return cls(
+            index=np.concatenate([part.index for part in parts]),
+            time_seconds=np.concatenate([part.time_seconds for part in parts]),
+            xy=np.concatenate([part.xy for part in parts]),
+            confidence=np.concatenate([part.confidence for part in parts]),
+            covariance=np.concatenate([part.covariance for part in parts]),
+            raw_xy=np.concatenate(raw) if len(raw) == len(parts) else None,
+            flags=tuple(flag for part in parts for flag in (part.flags or ((),) * len(part)))
+            if has_flags
+            else (),
+        )

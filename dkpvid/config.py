@@ -4,13 +4,14 @@ The string under a field is its help text on the command line.
 """
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from dkpvid.coordinates import Region
 from dkpvid.errors import UsageError
 
-ImageSize = Literal[64, 128]
-PerceptualNet = Literal["vgg16", "mobilenet-v1"]
-Modality = Literal["rgb", "depth"]
+PerceptualName = Literal["vgg16", "mobilenet-v1"]
+Precision = Literal["auto", "32", "bf16"]
 SmoothingMethod = Literal["kalman", "one-euro", "savgol", "median", "none"]
 
 
@@ -26,7 +27,7 @@ class ModelConfig:
     decoder_width: int = 64
     """Channels after the decoder's first convolution. Training only: tracking does not notice."""
     edge_variance: float = 5e-5
-    """Squared width of a drawn edge, in model units (the frame is 2 wide): exp(-distance^2 / edge_variance)."""
+    """Squared width of a drawn edge, in model units (the frame is 2 wide)."""
     edge_weight_lr: float = 512.0
     """Learning-rate factor of the edge weights."""
 
@@ -59,6 +60,101 @@ class SmoothingConfig:
             raise UsageError(f"smoothing strength must be above 0 and at most 1000, got {self.strength}")
 
 
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. The defaults are the papers'."""
+
+    data: Path
+    run: Path
+    model: ModelConfig = field(default_factory=ModelConfig)
+    steps: int = 20_000
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-3
+    mask_ratio: float = 0.8
+    flip: bool = True
+    perceptual: PerceptualName = "vgg16"
+    perceptual_weights: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: Precision = "auto"
+    workers: int | None = None
+    log_every: int = 50
+    checkpoint_every: int = 500
+    preview_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "checkpoint_every", "preview_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size == 1:
+            raise UsageError("batch size must be at least 2: batch norm cannot learn from one image")
+        if not 0 <= self.mask_ratio <= 1:
+            raise UsageError(f"mask ratio must be 0 to 1, got {self.mask_ratio}")
+        if not self.learning_rate > 0:
+            raise UsageError(f"learning rate must be above 0, got {self.learning_rate}")
+        if self.perceptual not in ("vgg16", "mobilenet-v1"):
+            raise UsageError(f"unknown perceptual network {self.perceptual!r}; choose vgg16 or mobilenet-v1")
+        if self.precision not in ("auto", "32", "bf16"):
+            raise UsageError(f"unknown precision {self.precision!r}; choose auto, 32 or bf16")
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """How a video is tracked; the model comes with its own settings."""
+
+    device: str = "auto"
+    half: bool = False
+    """bfloat16 on CUDA."""
+    batch_size: int = 32
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    """Half-open: frames shown in [start, end)."""
+    stride: int = 1
+    """Look at every n-th frame; the smoother fills the others."""
+    region: Region | None = None
+    """None = the whole frame."""
+    min_confidence: float = 0.0
+    """Below it a keypoint counts as not observed in that frame."""
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "stride"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"min confidence must be 0 to 1, got {self.min_confidence}")
+        start, end = self.start_seconds, self.end_seconds
+        if start is not None and end is not None and end <= start:
+            raise UsageError(f"end must be after start, got start {start} and end {end}")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "human36m": {"num_keypoints": 16, "edge_variance": 5e-5},
+    "deepfashion": {"num_keypoints": 16, "edge_variance": 5e-5, "flip": False},
+    "taichi": {"num_keypoints": 10, "edge_variance": 5e-4},
+    # Small enough for two CPU cores: half an hour gives keypoints that follow a person.
+    "cpu": {
+        "num_keypoints": 10,
+        "image_size": 64,
+        "detector_width": 32,
+        "decoder_width": 16,
+        "edge_variance": 2e-3,
+        "perceptual": "mobilenet-v1",
+        "batch_size": 16,
+        "learning_rate": 5e-4,
+        "steps": 3000,
+    },
+}
+"""What each preset changes; names are fields of TrainConfig or of its ModelConfig."""
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A settings object as plain JSON values."""
-    return asdict(config)
+    return {name: _plain(value) for name, value in asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return str(value) if isinstance(value, Path) else value

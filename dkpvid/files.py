@@ -1,10 +1,17 @@
-"""Writing files so that a crash never leaves half of one under its final name."""
+"""Where files are kept, and writing them so that a crash never leaves half of one under its final name."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Where decoded frames and downloaded networks are kept: DKPVID_CACHE, or the user's cache folder."""
+    if custom := os.environ.get("DKPVID_CACHE"):
+        return Path(custom)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dkpvid"
 
 
 def temporary_beside(path: Path) -> Path:

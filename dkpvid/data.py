@@ -1,0 +1,128 @@
+"""Training frames: every video of a folder decoded once, kept small, and read back at random."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy import ndarray
+
+from dkpvid.errors import DataError, VideoError
+from dkpvid.files import cache_folder, write_then_rename
+from dkpvid.shapes import Int, UInt8
+from dkpvid.video.reader import VideoReader, find_videos
+from dkpvid.video.resize import to_square
+
+CACHE_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSet:
+    """The frames of several videos as one array that stays on disk."""
+
+    videos: tuple[str, ...]
+    """Names relative to the data folder, in order."""
+    parts: tuple[UInt8[ndarray, "frame size size 3"], ...]
+    """RGB frames of each video, memory-mapped."""
+    skipped: tuple[str, ...] = ()
+    """One line for each video that could not be read."""
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def read(self, indices: Int[ndarray, " batch"]) -> UInt8[ndarray, "batch size size 3"]:
+        """Frames by their position in the whole set, in the order asked for."""
+        starts = np.cumsum([0, *(len(part) for part in self.parts)])
+        videos = np.searchsorted(starts, indices, side="right") - 1
+        return np.stack([self.parts[v][i - starts[v]] for v, i in zip(videos, indices, strict=True)])
+
+
+def load_frames(
+    data: Path,
+    size: int,
+    split: str = "train",
+    workers: int | None = None,
+    on_video: Callable[[int, int], None] = lambda done, total: None,
+) -> FrameSet:
+    """Read a Taichi-style folder; videos that were read before come from the cache.
+
+    Args:
+        data: Holds `train/` and `test/`, or the videos themselves: video files, GIFs, folders of frames (one a
+            video) and horizontal strips of square frames, mixed freely.
+        size: Side that frames are resized to, in pixels.
+        split: Which of the two folders to read, when they exist.
+        workers: Videos decoded at the same time; None = as many as cores.
+        on_video: Called with (videos done, videos in all).
+
+    Raises:
+        DataError: there is no folder, or no readable video in it.
+    """
+    folder = data / split if (data / split).is_dir() else data
+    if not folder.is_dir():
+        raise DataError(f"{data} is not a folder; give one that holds videos, or train/ and test/ with videos")
+    videos = find_videos(folder)
+    if not videos:
+        raise DataError(f"no videos in {folder}: expected video files, GIFs, image strips or folders of frames")
+    parts: dict[Path, ndarray] = {}
+    problems: dict[Path, str] = {}
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        jobs = {pool.submit(_decoded, video, size): video for video in videos}
+        for done, job in enumerate(as_completed(jobs), start=1):
+            try:
+                parts[jobs[job]] = job.result()
+            except VideoError as error:
+                problems[jobs[job]] = str(error)
+            on_video(done, len(videos))
+    readable = [video for video in videos if video in parts and len(parts[video])]
+    if not readable:
+        raise DataError(f"none of the {len(videos)} videos in {folder} can be read; the first: {problems[videos[0]]}")
+    return FrameSet(
+        videos=tuple(str(video.relative_to(folder)) for video in readable),
+        parts=tuple(parts[video] for video in readable),
+        skipped=tuple(problems[video] for video in videos if video in problems),
+    )
+
+
+def batches(num_frames: int, batch_size: int, seed: int, start_step: int) -> Iterator[ndarray]:
+    """Frame numbers for each step from `start_step` on: every epoch a new order, its remainder dropped.
+
+    The order depends on the seed and the step alone, so a resumed run sees what it would have seen.
+
+    Raises:
+        DataError: there are fewer frames than one batch needs.
+    """
+    per_epoch = num_frames // batch_size
+    if per_epoch == 0:
+        raise DataError(f"{num_frames} frames are fewer than one batch of {batch_size}; lower --batch-size")
+    epoch, position = divmod(start_step, per_epoch)
+    while True:
+        order = np.random.default_rng([seed, epoch]).permutation(num_frames)
+        for batch in order[: per_epoch * batch_size].reshape(per_epoch, batch_size)[position:]:
+            yield batch
+        epoch, position = epoch + 1, 0
+
+
+def _decoded(video: Path, size: int) -> ndarray:
+    """All frames of a video at the training size, from the cache when it holds them."""
+    cached = cache_folder() / "frames" / f"{_fingerprint(video)}-{size}-v{CACHE_VERSION}.npy"
+    if not cached.is_file():
+        with VideoReader(video) as reader:
+            frames = [to_square(frame.image, size) for frame in reader]
+        with write_then_rename(cached) as temporary, temporary.open("wb") as file:
+            np.save(file, np.stack(frames) if frames else np.zeros((0, size, size, 3), np.uint8))
+    frames_on_disk: ndarray = np.load(cached, mmap_mode="r", allow_pickle=False)
+    return frames_on_disk
+
+
+def _fingerprint(video: Path) -> str:
+    """A digest of the video's bytes; for a folder of frames, of their names and bytes."""
+    digest = hashlib.sha256()
+    for file in sorted(video.iterdir()) if video.is_dir() else [video]:
+        if file.is_file():
+            digest.update(file.name.encode() if video.is_dir() else b"")
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:32]

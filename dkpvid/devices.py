@@ -1,0 +1,42 @@
+"""Where networks run, and in which precision."""
+
+import torch
+
+from dkpvid.errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device for a name of the command line.
+
+    Args:
+        name: auto (CUDA, then Apple's MPS, then CPU), cpu, cuda, cuda:N or mps.
+
+    Raises:
+        UsageError: the name is unknown, or this machine lacks the device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}; choose auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name} is not there: {torch.cuda.device_count()} CUDA devices; use --device auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device mps is not there: it needs an Apple GPU; use --device auto or cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"unknown device {name!r}; choose auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Mixed precision for a block.
+
+    Args:
+        device: Where the block runs.
+        precision: 32, bf16, or auto: bf16 on CUDA, 32 elsewhere.
+    """
+    is_half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_half)

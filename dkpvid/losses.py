@@ -1,0 +1,34 @@
+"""The training losses."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dkpvid.models.perceptual import PerceptualNet
+from dkpvid.shapes import Float
+
+
+def perceptual_loss(
+    network: PerceptualNet,
+    reconstruction: Float[Tensor, "batch 3 size size"],
+    target: Float[Tensor, "batch 3 size size"],
+    squared: bool = False,
+) -> Float[Tensor, ""]:
+    """How different two pictures look to a frozen network: summed over depths, averaged over each.
+
+    Args:
+        network: Gives the activations; see `dkpvid.models.perceptual`.
+        reconstruction: RGB in [-1, 1]; gets the gradient.
+        target: RGB in [-1, 1].
+        squared: The squared difference that the paper prints, instead of the absolute one of its code.
+
+    Source: He et al. 2022, AutoLink, eq. 3 (after Johnson et al. 2016).
+    """
+    with torch.no_grad():
+        wanted = network(target)
+    distance = F.mse_loss if squared else F.l1_loss
+    losses = [
+        distance(got.float(), want.float()) / scale
+        for got, want, scale in zip(network(reconstruction), wanted, network.scales, strict=True)
+    ]
+    return torch.stack(losses).sum()

@@ -1,0 +1,142 @@
+"""The keypoint detector: an image in, heatmaps and their expected positions out."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dkpvid.config import ModelConfig
+from dkpvid.shapes import Float
+
+HEATMAP_SIZE = 32
+NEGATIVE_SLOPE = 0.2
+
+
+class Detections(NamedTuple):
+    """What the detector finds in a batch of images."""
+
+    keypoints: Float[Tensor, "batch keypoint 2"]
+    """(x, y) in model space, [-1, 1]."""
+    heatmaps: Float[Tensor, "batch keypoint row column"]
+    """Where each keypoint may be: sums to 1 over the cells."""
+    logits: Float[Tensor, "batch keypoint row column"]
+    """The heatmaps before their softmax: the detector's `output` embedding."""
+    middle: Float[Tensor, "batch channel row column"]
+    """Features after the last up block: the `middle` embedding."""
+    early: Float[Tensor, "batch channel coarse_row coarse_column"]
+    """Features after the last down block: the `early` embedding."""
+
+
+class KeypointDetector(nn.Module):
+    """Residual down blocks, two up blocks, and a soft-argmax over 32 x 32 cells.
+
+    Source: He et al. 2022, AutoLink (arXiv 2205.10636), section 3.1 and its reference code. An input of
+    128 pixels takes four down blocks, one of 64 pixels three: both end in the same 32 x 32 heatmaps.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.image_size = config.image_size
+        num_down = 4 if config.image_size == 128 else 3
+        widths = [config.detector_width * 2**level for level in range(num_down)]
+        self.down_blocks = nn.ModuleList(
+            DownBlock(before, after) for before, after in zip([3, *widths], widths, strict=False)
+        )
+        self.up_blocks = nn.ModuleList([UpBlock(widths[-1], widths[-2]), UpBlock(widths[-2], widths[-3])])
+        self.head = nn.Conv2d(widths[-3], config.num_keypoints, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Detections:
+        """Find the keypoints.
+
+        Args:
+            images: RGB in [-1, 1], any size; resized to the square input.
+        """
+        early = resize(images, self.image_size)
+        for block in self.down_blocks:
+            early = block(early)
+        middle = early
+        for block in self.up_blocks:
+            middle = block(middle)
+        # The soft-argmax is a sum over 1024 cells: in half precision it would be off by pixels.
+        logits = self.head(middle).float()
+        heatmaps = logits.flatten(2).softmax(dim=2).unflatten(2, logits.shape[2:])
+        return Detections(soft_argmax(heatmaps), heatmaps, logits, middle, early)
+
+
+class DownBlock(nn.Module):
+    """Halve the size: LeakyReLU(branch + skip), each starting with a convolution and a x0.5 resize."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(channels_out)
+        self.skip_conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.skip_norm = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Float[Tensor, "batch channel row column"]) -> Tensor:
+        """Features at half the rows and columns."""
+        # Both branches start from the same input, so their first convolutions are run as one.
+        weight = torch.cat([self.conv1.weight, self.skip_conv.weight])
+        bias = torch.cat([self.conv1.bias, self.skip_conv.bias])  # type: ignore[list-item]
+        branch, skip = half_size_conv(x, weight, bias).chunk(2, dim=1)
+        branch = F.leaky_relu(self.norm1(branch), NEGATIVE_SLOPE)
+        return F.leaky_relu(self.norm2(self.conv2(branch)) + self.skip_norm(skip), NEGATIVE_SLOPE)
+
+
+class UpBlock(nn.Module):
+    """Double the size: bilinear, convolution, batch norm, LeakyReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Float[Tensor, "batch channel row column"]) -> Tensor:
+        """Features at twice the rows and columns."""
+        return F.leaky_relu(self.norm(self.conv(double_size(x))), NEGATIVE_SLOPE)
+
+
+def half_size_conv(
+    x: Float[Tensor, "batch channel row column"],
+    weight: Float[Tensor, "out channel 3 3"],
+    bias: Float[Tensor, " out"],
+) -> Float[Tensor, "batch out half_row half_column"]:
+    """A 3 x 3 convolution followed by a bilinear x0.5 resize, as one 4 x 4 convolution of stride 2.
+
+    Without aligned corners the x0.5 resize is the mean of 2 x 2 neighbours. Averaging the output of four
+    shifted 3 x 3 kernels is one 4 x 4 kernel, at less than half the multiplications.
+    """
+    kernel = F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, stride=1)
+    return F.conv2d(x, kernel, bias, stride=2, padding=1)
+
+
+def double_size(x: Float[Tensor, "batch channel row column"]) -> Tensor:
+    """Bilinear x2."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def resize(images: Float[Tensor, "batch 3 height width"], size: int) -> Float[Tensor, "batch 3 size size"]:
+    """Resize to a square, bilinearly, keeping pixel edges in place; not antialiased, as in the reference."""
+    if images.shape[2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+
+
+def soft_argmax(
+    heatmaps: Float[Tensor, "batch keypoint row column"],
+) -> Float[Tensor, "batch keypoint 2"]:
+    """The expected (x, y) of each heatmap; cells lie at linspace(-1, 1, cells).
+
+    Source: He et al. 2022, AutoLink, eq. 1.
+    """
+    rows, columns = (torch.linspace(-1, 1, cells, device=heatmaps.device) for cells in heatmaps.shape[2:])
+    x = heatmaps.sum(dim=2) @ columns
+    y = heatmaps.sum(dim=3) @ rows
+    return torch.stack([x, y], dim=2)

@@ -1,0 +1,125 @@
+"""The two frozen networks whose features a reconstruction is compared in. Training only."""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dkpvid.errors import WeightsError
+from dkpvid.shapes import Float
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class PerceptualNet(Protocol):
+    """Features of a picture at several depths; each difference is worth 1 / its scale."""
+
+    scales: tuple[float, ...]
+
+    def __call__(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """Features of RGB in [-1, 1]."""
+
+
+class Vgg16Features(nn.Module):
+    """VGG16's activations relu1_2, relu2_2, relu3_3 and relu4_3 at 224 x 224: the papers' choice."""
+
+    input_size = 224
+    scales = (1.0, 1.0, 1.0, 1.0)
+    taps = (3, 8, 15, 22)
+
+    def __init__(self) -> None:
+        super().__init__()
+        import torchvision
+
+        # torchvision names its layers features.0, features.1, ... and so do its weights files.
+        self.features = torchvision.models.vgg16(weights=None).features[: self.taps[-1] + 1]
+        for module in self.features:
+            if isinstance(module, nn.ReLU):
+                module.inplace = False
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """The four activations, shallow to deep."""
+        x = (images * 0.5 + 0.5 - self.mean) / self.std
+        x = F.interpolate(x, (self.input_size, self.input_size), mode="bilinear", align_corners=False)
+        activations = []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in self.taps:
+                activations.append(x)
+        return activations
+
+    def load(self, path: Path) -> None:
+        """Read torchvision's `vgg16-*.pth` or a safetensors file with the same names."""
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        own = self.state_dict()
+        _load_matching(self, {name: state[name] for name in own if name in state}, path, "VGG16")
+
+
+class MobileNetV1Features(nn.Module):
+    """MobileNetV1 1.0's activations pw1, pw3, pw5 and pw11: ten times cheaper than VGG16.
+
+    Source: Howard et al. 2017, arXiv 1704.04861; batch norm folded into the convolutions. The scales are
+    the activations' standard deviations over photographs, so that each depth weighs the same.
+    """
+
+    input_size = 112
+    scales = (1.17, 0.90, 0.75, 0.68)
+    taps = ("pw1", "pw3", "pw5", "pw11")
+    # Output channels and stride of each depthwise-pointwise pair, as far as the deepest tap.
+    pairs = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv0 = nn.Conv2d(3, 32, 3, stride=2)
+        channels = 32
+        for number, (channels_out, stride) in enumerate(self.pairs, start=1):
+            self.add_module(f"dw{number}", nn.Conv2d(channels, channels, 3, stride=stride, groups=channels))
+            self.add_module(f"pw{number}", nn.Conv2d(channels, channels_out, 1))
+            channels = channels_out
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """The four activations, shallow to deep."""
+        x = F.interpolate(images, (self.input_size, self.input_size), mode="bilinear", align_corners=False)
+        activations = []
+        for name, layer in self.named_children():
+            if layer.kernel_size == (3, 3):
+                x = pad_same(x, layer.stride[0])
+            x = F.relu6(layer(x))
+            if name in self.taps:
+                activations.append(x)
+        return activations
+
+    def load(self, path: Path) -> None:
+        """Read the safetensors file (names conv0, dw1, pw1, ...; deeper layers in it are not needed)."""
+        state = load_file(path)
+        own = self.state_dict()
+        tensors = {name: state[name].float() for name in own if name in state}
+        _load_matching(self, tensors, path, "MobileNetV1")
+
+
+def pad_same(x: Float[Tensor, "batch channel row column"], stride: int) -> Tensor:
+    """TensorFlow's SAME padding for a 3 x 3 convolution: at stride 2 it is not symmetric."""
+    padding: list[int] = []
+    for size in (x.shape[3], x.shape[2]):
+        total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
+        padding += [total // 2, total - total // 2]
+    return F.pad(x, padding)
+
+
+def _load_matching(module: nn.Module, state: dict[str, Tensor], path: Path, network: str) -> None:
+    missing = sorted(set(module.state_dict()) - set(state))
+    if missing:
+        raise WeightsError(f"{path} is not a {network} file: it lacks {missing[0]} (and {len(missing) - 1} more)")
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} is not a {network} file: {str(error).splitlines()[-1].strip()}") from None

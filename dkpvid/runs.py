@@ -1,0 +1,187 @@
+"""The run folder: its checkpoint, its metrics and its previews."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from PIL import Image, ImageDraw
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dkpvid.checkpoint import WEIGHTS_FILE, save_weights
+from dkpvid.config import TrainConfig, to_dict
+from dkpvid.errors import TrainingError, UsageError, WeightsError
+from dkpvid.files import write_then_rename
+from dkpvid.models.autolink import AutoLink, Reconstruction
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+# What may differ between a run and its continuation without changing what the steps compute.
+RESUMABLE_CHANGES = frozenset(
+    {"data", "run", "steps", "device", "workers", "log_every", "checkpoint_every", "preview_every", "perceptual_weights"}
+)
+
+
+class Run:
+    """A folder that holds one training run, so that it can be stopped at any moment and resumed."""
+
+    def __init__(self, config: TrainConfig, resume: bool, overwrite: bool) -> None:
+        """Open or create the folder.
+
+        Raises:
+            UsageError: the folder holds a run and neither resuming nor overwriting was asked for, or the
+                settings to resume with are not those of the run.
+        """
+        self.folder = config.run
+        self.config = config
+        settings = self.folder / "config.json"
+        if resume and not self._checkpoint.is_file():
+            # Killed before its first checkpoint, or never started: from the beginning is the same result.
+            resume = False
+        elif self._checkpoint.is_file() and not (resume or overwrite):
+            raise UsageError(f"{self.folder} already holds a run; pass --resume to go on or --overwrite to start anew")
+        if resume:
+            _check_same_settings(json.loads(settings.read_text()), to_dict(config), self.folder)
+        elif overwrite:
+            for stale in (self._checkpoint, self._metrics, self.folder / WEIGHTS_FILE):
+                stale.unlink(missing_ok=True)
+        self.is_resumed = resume
+        (self.folder / "preview").mkdir(parents=True, exist_ok=True)
+        with write_then_rename(settings) as temporary:
+            temporary.write_text(json.dumps(to_dict(config), indent=2) + "\n")
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / CHECKPOINT_FILE
+
+    @property
+    def _metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def load(self, model: AutoLink, optimizer: torch.optim.Optimizer) -> int:
+        """Restore model, optimizer and random state; returns the number of steps done (0 for a new run)."""
+        if not self.is_resumed:
+            self._truncate_metrics(0)
+            return 0
+        try:
+            with safe_open(self._checkpoint, framework="pt") as file:  # type: ignore[no-untyped-call]
+                step = int(file.metadata()["step"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise WeightsError(f"{self._checkpoint} is damaged ({error}); pass --overwrite to start anew") from None
+        model.load_state_dict(_with_prefix(tensors, "model."))
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for index, parameter in enumerate(parameters):
+            state = _with_prefix(tensors, f"optimizer.{index}.")
+            optimizer.state[parameter] = {
+                name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
+            }
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+        self._truncate_metrics(step)
+        return step
+
+    def save(self, step: int, model: AutoLink, optimizer: torch.optim.Optimizer) -> None:
+        """Write the checkpoint and the weights for tracking, each at once or not at all.
+
+        Raises:
+            TrainingError: a weight is not finite; nothing is written.
+        """
+        for name, value in model.named_parameters():
+            if not torch.isfinite(value).all():
+                raise TrainingError(f"{name} is not finite at step {step}; {self.advice}")
+        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for index, parameter in enumerate(parameters):
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in optimizer.state[parameter].items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        save_weights(self.folder / WEIGHTS_FILE, model.config, model.detector, model.edge_map)
+        with write_then_rename(self._checkpoint) as temporary:
+            save_file(
+                {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+                temporary,
+                {"step": str(step)},
+            )
+
+    @property
+    def advice(self) -> str:
+        """What to do after training broke down."""
+        kept = "the last good state is kept" if self._checkpoint.is_file() else "nothing was saved yet"
+        return f"{kept} in {self.folder}; resume with a lower --learning-rate or --precision 32"
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Append one line to metrics.jsonl."""
+        with self._metrics.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def _truncate_metrics(self, step: int) -> None:
+        """Drop what was logged after the checkpoint: those steps are taken again."""
+        kept = []
+        if self._metrics.is_file():
+            for line in self._metrics.read_text().splitlines():
+                try:
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line)
+                except (ValueError, KeyError, TypeError):
+                    break  # a line cut short by a kill; nothing after it counts
+        with write_then_rename(self._metrics) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept))
+
+    def save_preview(self, step: int, images: Tensor, result: Reconstruction) -> None:
+        """Write preview/STEP.png: keypoints on the image, edge map, visible patches, reconstruction.
+
+        Args:
+            step: Names the file.
+            images: [batch, 3, size, size], RGB in [-1, 1]; one column each.
+            result: What the model made of them.
+        """
+        rows = [
+            _marked(images, result.detections.keypoints),
+            _to_bytes(result.edge_map.expand(-1, 3, -1, -1) / result.edge_map.amax().clamp_min(1e-6) * 2 - 1),
+            _to_bytes(result.masked_images),
+            _to_bytes(result.images),
+        ]
+        sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+        with write_then_rename(self.folder / "preview" / f"{step:06d}.png") as temporary:
+            Image.fromarray(sheet).save(temporary)
+
+
+def _check_same_settings(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
+    for name, value in new.items():
+        if name not in RESUMABLE_CHANGES | {"learning_rate", "precision"} and old.get(name) != value:
+            raise UsageError(
+                f"{folder} was trained with {name} = {old.get(name)}, got {value}; resume with the same settings, "
+                "or start another run"
+            )
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _to_bytes(images: Tensor) -> ndarray:
+    """[batch, 3, size, size] in [-1, 1] to uint8 [batch, size, size, 3]."""
+    pixels = (images.float().clamp(-1, 1) + 1) * 127.5
+    array: ndarray = pixels.permute(0, 2, 3, 1).round().byte().cpu().numpy()
+    return array
+
+
+def _marked(images: Tensor, keypoints: Tensor) -> ndarray:
+    """The images with a dot on each keypoint, a colour for each."""
+    size = images.shape[-1]
+    pictures = []
+    for image, points in zip(_to_bytes(images), keypoints.float().cpu().numpy(), strict=True):
+        picture = Image.fromarray(image)
+        draw = ImageDraw.Draw(picture)
+        for number, (x, y) in enumerate((points + 1) / 2 * (size - 1)):
+            radius = size / 64
+            box = (x - radius, y - radius, x + radius, y + radius)
+            draw.ellipse(box, fill=f"hsv({number * 360 // len(points)},90%,100%)")
+        pictures.append(np.asarray(picture))
+    return np.stack(pictures)

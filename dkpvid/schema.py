@@ -1,0 +1,315 @@
+"""The `dkpvid/1` records: what a track looks like as JSON, and reading it back.
+
+A track is a header record, a record per frame, and an end record. JSON Lines holds one record a line; the
+JSON document holds the same parts under "frames" and "lost". `dkpvid-1.schema.json` describes both.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from dkpvid import __version__
+from dkpvid.config import SmoothingConfig, to_dict
+from dkpvid.coordinates import Region
+from dkpvid.errors import DataError, UsageError
+from dkpvid.shapes import Float
+from dkpvid.structures import LostPacket, Track, VideoInfo
+
+SCHEMA = "dkpvid/1"
+COORDINATES = "pixels of the upright frame, x right, y down, centre of the top-left pixel = (0, 0)"
+
+_PIXEL_DECIMALS = 2
+_COVARIANCE_DECIMALS = 3
+_CONFIDENCE_DECIMALS = 4
+_TIME_DECIMALS = 6
+# Plain Python lists take eight times the memory of an array: a long track is turned into them bit by bit.
+_FRAMES_AT_ONCE = 256
+
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True)
+class TrackHeader:
+    """Everything about a track that does not change from frame to frame."""
+
+    source: VideoInfo
+    model_name: str
+    model_sha256: str
+    """Of the weights file, 64 hexadecimal digits."""
+    model_config: dict[str, Any]
+    """Plain JSON values."""
+    keypoints: tuple[str, ...]
+    """Names, in the order of the track's keypoint axis."""
+    skeleton: tuple[tuple[int, int, float], ...]
+    """Learned edges: two positions in `keypoints`, and a weight that only compares with the other weights."""
+    smoothing: SmoothingConfig
+    region: Region | None = None
+    """The part of the frame that the model saw; None = the whole frame, or a window that moved."""
+    created_by: str = f"dkpvid {__version__}"
+
+    def __post_init__(self) -> None:
+        for i, j, _ in self.skeleton:
+            if not (0 <= i < len(self.keypoints) and 0 <= j < len(self.keypoints)):
+                raise ValueError(f"skeleton edge ({i}, {j}) needs keypoints 0 to {len(self.keypoints) - 1}")
+
+
+@dataclass(frozen=True, eq=False)
+class TrackFile:
+    """What was read from a file."""
+
+    header: TrackHeader
+    track: Track
+    lost: tuple[LostPacket, ...]
+    complete: bool
+    """False for JSON Lines that end before their end record: writing was cut short."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The published JSON Schema (draft 2020-12).
+
+    It validates the JSON document; `$defs` has `header`, `frame` and `end` for the lines of JSON Lines.
+    """
+    schema: dict[str, Any] = json.loads(files("dkpvid").joinpath("dkpvid-1.schema.json").read_text("utf-8"))
+    return schema
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON in ASCII, on one line.
+
+    Raises:
+        ValueError: there is a NaN or an infinity in it, which JSON does not know.
+
+    >>> to_json({"x": 1.5, "y": None})
+    '{"x":1.5,"y":null}'
+    """
+    return _encoder.encode(value)
+
+
+def header_record(header: TrackHeader) -> dict[str, Any]:
+    """The first record."""
+    source, region = header.source, header.region
+    aspect, tick = source.sample_aspect_ratio, source.time_base
+    return {
+        "type": "header",
+        "schema": SCHEMA,
+        "created_by": header.created_by,
+        "source": {
+            "path": source.path,
+            "width": source.width,
+            "height": source.height,
+            "rotation": source.rotation_degrees,
+            "mirrored": source.is_mirrored,
+            "sar": f"{aspect.numerator}:{aspect.denominator}",
+            "codec": source.codec,
+            "average_fps": source.average_fps,
+            "time_base": f"{tick.numerator}/{tick.denominator}",
+            "coordinates": COORDINATES,
+        },
+        "region": region and asdict(region),
+        "model": {"name": header.model_name, "sha256": header.model_sha256, "config": header.model_config},
+        "keypoints": list(header.keypoints),
+        "skeleton": [[i, j, float(f"{weight:.4g}")] for i, j, weight in header.skeleton],
+        "smoothing": to_dict(header.smoothing),
+    }
+
+
+def frame_records(track: Track, header: TrackHeader) -> Iterator[dict[str, Any]]:
+    """One record per frame, rounded.
+
+    A keypoint that is not finite becomes null with confidence as given (NaN: 0); a frame without any keypoint
+    has null in place of the list. "raw" is there only when smoothing made a difference.
+    """
+    if len(track) > _FRAMES_AT_ONCE:
+        for start in range(0, len(track), _FRAMES_AT_ONCE):
+            yield from frame_records(track[start : start + _FRAMES_AT_ONCE], header)
+        return
+    index = track.index.tolist()
+    time = np.round(track.time_seconds.astype(float), _TIME_DECIMALS).tolist()
+    confidence = np.round(np.nan_to_num(track.confidence.astype(float)), _CONFIDENCE_DECIMALS).tolist()
+    xy = _rows(track.xy, _PIXEL_DECIMALS)
+    covariance = _rows(track.covariance, _COVARIANCE_DECIMALS)
+    raw = None if track.raw_xy is None else _rows(track.raw_xy, _PIXEL_DECIMALS)
+    for i in range(len(track)):
+        points = None
+        if (places := xy[i]) is not None:
+            pairs = [place or (None, None) for place in places]
+            named = zip(header.keypoints, pairs, confidence[i], strict=True)
+            points = [{"name": name, "x": x, "y": y, "confidence": value} for name, (x, y), value in named]
+        record = {"type": "frame", "frame": index[i], "time": time[i], "keypoints": points}
+        if raw is not None and header.smoothing.method != "none":
+            record["raw"] = raw[i]
+        record["covariance"] = covariance[i]
+        if track.flags and track.flags[i]:
+            record["flags"] = list(track.flags[i])
+        yield record
+
+
+def _rows(values: Float[ndarray, "frame keypoint value"], decimals: int) -> list[list[Any] | None]:
+    """Rounded numbers; None for a keypoint that is not finite and for a frame without a finite one."""
+    finite = np.isfinite(values).all(axis=2)
+    # In double precision, or 0.1 would be written as 0.10000000149; + 0.0 makes -0.0 a plain 0.0.
+    rows: list[Any] = (np.round(values.astype(float), decimals) + 0.0).tolist()
+    if not finite.all():
+        for frame, keypoint in np.argwhere(~finite).tolist():
+            rows[frame][keypoint] = None
+        for frame in np.flatnonzero(~finite.any(axis=1)).tolist():
+            rows[frame] = None
+    return rows
+
+
+def end_record(num_frames: int, lost: Sequence[LostPacket]) -> dict[str, Any]:
+    """The last record, by which a reader knows that nothing was cut off."""
+    return {"type": "end", "frames": num_frames, "lost": lost_records(lost)}
+
+
+def lost_records(lost: Sequence[LostPacket]) -> list[dict[str, Any]]:
+    """The stretches of the video that could not be decoded."""
+    times = [None if part.time_seconds is None else round(part.time_seconds, _TIME_DECIMALS) for part in lost]
+    return [
+        {"packet": part.packet, "time": time, "reason": part.reason}
+        for part, time in zip(lost, times, strict=True)
+    ]
+
+
+def read_track(path: Path) -> TrackFile:
+    """Read a track from JSON or JSON Lines, whichever it is.
+
+    What the file does not tell (estimated frame count, start, audio) is unknown in the returned header.
+
+    Raises:
+        DataError: the file cannot be read, is damaged, or is something else.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            line = file.readline()
+            first = _parse_or_none(line) or _decoder.decode(line + file.read())
+            if not isinstance(first, dict):
+                raise ValueError("it does not start with a header")
+            header = _header(first)
+            if first.get("type") == "header":
+                frames, end = _read_lines(file)
+            else:
+                frames, end = first["frames"], {"frames": len(first["frames"]), "lost": first["lost"]}
+            lost = tuple(LostPacket(part["packet"], part["time"], part["reason"]) for part in end["lost"])
+            return TrackFile(
+                header, _track(frames, len(header.keypoints)), lost, end["frames"] == len(frames)
+            )
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise DataError(f"{path}: not a {SCHEMA} track: {reason}") from error
+
+
+class _Frame(NamedTuple):
+    """A frame record with its numbers in arrays; None for null."""
+
+    frame: int
+    time: float
+    keypoints: ndarray | None
+    raw: ndarray | None
+    covariance: ndarray | None
+    flags: tuple[str, ...]
+
+
+def _compact(record: dict[str, Any]) -> dict[str, Any] | _Frame:
+    """Shrink a frame record as soon as it is parsed: a long document would not fit in memory otherwise."""
+    if record.get("type") != "frame":
+        return record
+    points = record["keypoints"]
+    return _Frame(
+        frame=record["frame"],
+        time=record["time"],
+        keypoints=_array(points and [(point["x"], point["y"], point["confidence"]) for point in points], 3),
+        raw=_array(record.get("raw"), 2),
+        covariance=_array(record.get("covariance"), 3),
+        flags=tuple(record.get("flags", ())),
+    )
+
+
+def _array(rows: list[Any] | None, width: int) -> ndarray | None:
+    # numpy reads None as NaN when it is told that the numbers are floats.
+    return np.array([row or (None,) * width for row in rows], dtype=float) if rows else None
+
+
+_decoder = json.JSONDecoder(object_hook=_compact)
+
+
+def _parse_or_none(line: str) -> Any:
+    try:
+        return _decoder.decode(line)
+    except json.JSONDecodeError:
+        return None
+
+
+def _read_lines(lines: Iterator[str]) -> tuple[list[_Frame], dict[str, Any]]:
+    frames: list[_Frame] = []
+    end: dict[str, Any] = {"frames": None, "lost": []}
+    for number, line in enumerate(lines, start=2):
+        record = _parse_or_none(line)
+        if isinstance(record, _Frame):
+            frames.append(record)
+        elif isinstance(record, dict):
+            end = record
+        elif line.endswith("\n"):
+            raise ValueError(f"broken JSON in line {number}")
+        # else: the last line was cut while it was written; what came before is good.
+    return frames, end
+
+
+def _header(record: dict[str, Any]) -> TrackHeader:
+    if record["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {record['schema']!r}, which this version does not read")
+    source, model, region = record["source"], record["model"], record["region"]
+    return TrackHeader(
+        source=VideoInfo(
+            path=source["path"],
+            width=source["width"],
+            height=source["height"],
+            codec=source["codec"],
+            time_base=Fraction(source["time_base"]),
+            average_fps=source["average_fps"],
+            num_frames_estimate=None,
+            rotation_degrees=source["rotation"],
+            is_mirrored=source["mirrored"],
+            sample_aspect_ratio=Fraction(source["sar"].replace(":", "/")),
+        ),
+        model_name=model["name"],
+        model_sha256=model["sha256"],
+        model_config=model["config"],
+        keypoints=tuple(record["keypoints"]),
+        skeleton=tuple((i, j, weight) for i, j, weight in record["skeleton"]),
+        smoothing=SmoothingConfig(**record["smoothing"]),
+        region=region and Region(**region),
+        created_by=record["created_by"],
+    )
+
+
+def _track(frames: list[_Frame], num_keypoints: int) -> Track:
+    keypoints = _stack([frame.keypoints for frame in frames], (num_keypoints, 3))
+    raw = [frame.raw for frame in frames]
+    return Track(
+        index=np.array([frame.frame for frame in frames], dtype=np.int64),
+        time_seconds=np.array([frame.time for frame in frames], dtype=float),
+        xy=keypoints[..., :2],
+        # A frame without keypoints has no confidence in the file, and is nothing to trust.
+        confidence=np.nan_to_num(keypoints[..., 2]),
+        covariance=_stack([frame.covariance for frame in frames], (num_keypoints, 3)),
+        raw_xy=_stack(raw, (num_keypoints, 2)) if any(part is not None for part in raw) else None,
+        flags=tuple(frame.flags for frame in frames) if any(frame.flags for frame in frames) else (),
+    )
+
+
+def _stack(parts: list[ndarray | None], shape: tuple[int, int]) -> Float[ndarray, "frame keypoint value"]:
+    missing = np.full(shape, np.nan)
+    for part in parts:
+        if part is not None and part.shape != shape:
+            raise ValueError(f"{part.shape[0]} keypoints in a frame, {shape[0]} in the header")
+    return np.array([missing if part is None else part for part in parts]).reshape(-1, *shape)

@@ -1,0 +1,151 @@
+"""Opening a video file and decoding its packets, however damaged it is.
+
+FFmpeg's own log is left alone: a log level set from Python can deadlock with decoder threads.
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.error
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from dkpvid.errors import UsageError, VideoError
+from dkpvid.structures import LostPacket
+
+ThreadType = Literal["AUTO", "SLICE"]
+"""AUTO decodes several frames at once; SLICE only parts of one frame."""
+
+
+class DamagedError(Exception):
+    """The stream has a damaged packet, or kept back frames."""
+
+
+def open_stream(source: str, *, number: int | None, thread_type: ThreadType) -> VideoStream:
+    """Open a video; its container is `stream.container`, which the caller closes.
+
+    Args:
+        source: A path, or a URL or `pipe:0` that FFmpeg understands.
+        number: Which of the file's video streams, from 0; None takes the best that is not a cover picture.
+        thread_type: How the decoder may use several processor cores.
+
+    Raises:
+        VideoError: the file cannot be opened, or has no video.
+        UsageError: there is no video stream with that number.
+    """
+    _check_file(source)
+    try:
+        # Tags that are not UTF-8 must not keep anybody from their video.
+        container = av.open(source, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise VideoError(_why_unreadable(source, error)) from error
+    try:
+        # FFmpeg plays text files as ANSI art.
+        if container.format.name == "tty":
+            raise VideoError(f"{source}: a text file, not a video; give a video file")
+        stream = _choose(container.streams.video, container.streams.best("video"), source, number)
+        if getattr(stream, "codec_context", None) is None:
+            raise VideoError(
+                f"{source}: no decoder for its video; convert it with `ffmpeg -i INPUT output.mp4`"
+            )
+        stream.codec_context.thread_type = av.codec.context.ThreadType[thread_type]
+    except Exception:
+        container.close()
+        raise
+    return stream
+
+
+def decode(stream: VideoStream, lost: list[LostPacket] | None) -> Iterator[VideoFrame]:
+    """Decode a stream in presentation order, passing over what is damaged.
+
+    Args:
+        stream: As `open_stream` gave it.
+        lost: Grows by each packet that is not decoded. None = do not pass over: stop at the first damage.
+
+    Raises:
+        DamagedError: `lost` is None, and there is damage; all frames before it may not have come out.
+    """
+    num_sent = num_received = 0
+
+    def report(number: int, time_seconds: float | None, error: av.error.FFmpegError) -> None:
+        if lost is None:
+            raise DamagedError from error
+        lost.append(LostPacket(number, time_seconds, str(error.strerror)))
+
+    number = -1
+    try:
+        for number, packet in enumerate(stream.container.demux(stream)):  # type: ignore[attr-defined]
+            # To the decoder an empty packet is the end; some AVI files have empty ones for repeated pictures.
+            if packet.size == 0:
+                continue
+            num_sent += not packet.is_discard
+            try:
+                pictures = packet.decode()
+            except av.error.FFmpegError as error:
+                time_seconds = None if packet.pts is None else float(packet.pts * packet.time_base)
+                report(number, time_seconds, error)
+                continue
+            num_received += len(pictures)
+            yield from pictures
+    except av.error.FFmpegError as error:
+        report(number + 1, None, error)
+    try:
+        pictures = stream.decode(None)
+    except av.error.FFmpegError as error:
+        report(number + 1, None, error)
+        pictures = []
+    num_received += len(pictures)
+    yield from pictures
+    # When one of the last packets is damaged, a decoder with frame threads silently drops what it holds.
+    if lost is None and num_received < num_sent:
+        raise DamagedError
+
+
+def _choose(streams: tuple[VideoStream, ...], best: object, source: str, number: int | None) -> VideoStream:
+    if number is not None:
+        if not 0 <= number < len(streams):
+            raise UsageError(f"{source}: no video stream {number}; it has {len(streams)}, counted from 0")
+        return streams[number]
+    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    if not moving:
+        raise VideoError(f"{source}: no video stream in it, only sound or still pictures; give a video")
+    return next((stream for stream in moving if stream is best), moving[0])
+
+
+def _check_file(source: str) -> None:
+    if source.startswith("pipe:") or "://" in source:
+        return
+    path = Path(source)
+    if not path.exists():
+        raise VideoError(f"{source}: no such file; check the path")
+    if path.is_file() and path.stat().st_size == 0:
+        raise VideoError(f"{source}: an empty file (0 bytes); copy or record it again")
+
+
+def _why_unreadable(source: str, error: av.error.FFmpegError) -> str:
+    if Path(source).is_file() and _is_mp4_without_index(Path(source)):
+        return (
+            f"{source}: an MP4 without its index (moov), so the recording was cut off; "
+            "repair it with `untrunc` and an intact video of the same camera, or record it again"
+        )
+    return f"{source}: not a readable video ({error.strerror}); check it with `ffprobe`, or convert it"
+
+
+def _is_mp4_without_index(path: Path) -> bool:
+    """Walk the top-level boxes: each starts with its size (32 bits; 1 = 64 bits follow) and its type."""
+    size, position, boxes = path.stat().st_size, 0, []
+    with path.open("rb") as file:
+        while position + 8 <= size:
+            file.seek(position)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if length == 1:
+                length = int.from_bytes(file.read(8), "big")
+            boxes.append(kind)
+            if length < 8:
+                break
+            position += length
+    return boxes[:1] == [b"ftyp"] and b"moov" not in boxes

@@ -25,7 +25,7 @@ from dkpvid.video.resize import to_square
 
 ROOT = Path(__file__).parents[1]
 
-# Clip -> squares (x, y, side) in its pixels that hold the person; None = the whole frame, squeezed to a square.
+# Clip -> squares (x, y, side) in its pixels that hold the person; None = the whole frame, squeezed.
 CLIPS: dict[str, list[tuple[int, int, int] | None]] = {
     "clips/bodypose3d_cam0.mp4": [None, (60, 20, 640)],
     "clips/juggle.mp4": [None, (400, 0, 720), (300, 0, 720)],
@@ -37,11 +37,9 @@ CLIPS: dict[str, list[tuple[int, int, int] | None]] = {
     "clips/pose_1.mp4": [(130, 120, 330)],
     "clips/exercise.avi": [(38, 100, 130), (120, 105, 165), (205, 100, 130)],
     "clips/bedroom.mp4": [(170, 0, 540)],
-    **{
-        f"asl/{word}.mkv": [(75, 0, 480)]
-        for word in "again bird brother help milk no please sorry student thanks yes".split()
-    },
 }
+SIGNS = ("again", "bird", "brother", "help", "milk", "no", "please", "sorry", "student", "thanks", "yes")
+CLIPS |= {f"asl/{sign}.mkv": [(75, 0, 480)] for sign in SIGNS}
 JITTERS = 2  # further squares around each, moved and zoomed a little: the person is not always centred
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_show_locals=False)
@@ -76,7 +74,8 @@ def prepare(
     for number in range(figure_videos):
         # Half are rendered wide and squeezed, as the network sees a 16:9 video.
         width = size * 16 // 9 if number % 2 else size
-        scene = figures.random_scene(np.random.default_rng([seed, number]), 2 * width, 2 * size)
+        rng = np.random.default_rng([seed, number])
+        scene = figures.random_scene(rng, 2 * width, 2 * size, duration_seconds=1.6)
         clip_frames = figures.render_clip(scene, num_frames=40, fps=25.0)
         _save_strip(train / f"figure_{number:03d}.png", [to_square(r.image, size) for r in clip_frames])
     print(f"{figure_videos} rendered videos of 40 frames")

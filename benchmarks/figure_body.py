@@ -95,7 +95,7 @@ def _face(looks: Looks, frame: np.ndarray) -> Paint:
         left, up, forward = (normal @ frame).T
         hairy = (up > 0.6) | ((forward < 0.1) & (share > 0.1)) | ((up > 0.25) & (forward < 0.5))
         eye = (abs(abs(left) - 0.36) < 0.13) & (abs(share - 0.62) < 0.17) & (forward > 0)
-        mouth = (abs(left) < 0.26) & (abs(share + 0.25) < 0.1) & (forward > 0)
+        mouth = (abs(left) < 0.26) & (abs(share + 0.42) < 0.1) & (forward > 0)
         colour = np.where(hairy[:, None], looks.hair, looks.skin)
         colour = np.where((eye & ~hairy)[:, None], 0.12, colour)
         return np.where(mouth[:, None], looks.skin * [0.75, 0.4, 0.4], colour)

@@ -10,7 +10,7 @@ import pickle
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -78,7 +78,7 @@ def load_weights(source: str | Path | None) -> Weights:
         path = path / WEIGHTS_FILE
     if not path.is_file():
         raise WeightsError(
-            f"no weights at {path}: give a run folder with {WEIGHTS_FILE}, a .safetensors file or a .ckpt file"
+            f"no weights at {path}: give a run folder with {WEIGHTS_FILE}, a .safetensors or a .ckpt file"
         )
     if path.suffix == ".safetensors":
         config, state = _read_safetensors(path)
@@ -105,13 +105,15 @@ def default_weights() -> Path:
 
 def _read_safetensors(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged or no safetensors file: {error}") from None
     if metadata.get("format") != FORMAT:
-        raise WeightsError(f"{path} is not a dkpvid model: its format is {metadata.get('format')!r}, not {FORMAT!r}")
+        raise WeightsError(
+            f"{path} is not a dkpvid model: its format is {metadata.get('format')!r}, not {FORMAT!r}"
+        )
     try:
         config = ModelConfig(**json.loads(metadata["config"]))
     except (KeyError, TypeError, ValueError, UsageError) as error:
@@ -128,11 +130,14 @@ def _load(module: torch.nn.Module, state: dict[str, Tensor], prefix: str, path: 
             raise WeightsError(f"{path} is incomplete: it lacks {prefix}{name}")
         if tensors[name].shape != value.shape:
             raise WeightsError(
-                f"{path}: {prefix}{name} is {tuple(tensors[name].shape)}, its settings say {tuple(value.shape)}"
+                f"{path}: {prefix}{name} is {tuple(tensors[name].shape)}, "
+                f"its settings say {tuple(value.shape)}"
             )
     unknown = sorted(set(tensors) - set(expected))
     if unknown:
-        raise WeightsError(f"{path} holds {len(unknown)} tensors that no detector has, such as {prefix}{unknown[0]}")
+        raise WeightsError(
+            f"{path} holds {len(unknown)} tensors that no detector has, such as {prefix}{unknown[0]}"
+        )
     module.load_state_dict(tensors, strict=False)
 
 
@@ -205,7 +210,7 @@ def reference_name(name: str) -> str | None:
         if block == 6:
             return f"detector.head.{leaf}"
         if block >= 4:
-            return f"detector.up_blocks.{block - 4}.{({'1': 'conv', '2': 'norm'}[parts[5]])}.{leaf}"
+            return f"detector.up_blocks.{block - 4}.{ ({'1': 'conv', '2': 'norm'}[parts[5]]) }.{leaf}"
         layers = {
             "net.0": "conv1",
             "net.2": "norm1",
@@ -226,8 +231,8 @@ def reference_name(name: str) -> str | None:
     if name.startswith(("decoder.down", "decoder.up")):
         kind, number = parts[1][:-1], int(parts[1][-1]) - 1
         # The up blocks start with the resize, which shifts their layers by one.
-        layer = int(parts[3]) - (kind == "up")
-        return f"decoder.{kind}_blocks.{number}.{({0: 'conv1', 1: 'norm1', 3: 'conv2', 4: 'norm2'}[layer])}.{leaf}"
+        layer = {0: "conv1", 1: "norm1", 3: "conv2", 4: "norm2"}[int(parts[3]) - (kind == "up")]
+        return f"decoder.{kind}_blocks.{number}.{layer}.{leaf}"
     return None
 
 
@@ -253,7 +258,7 @@ class _Inert:
 class _InertUnpickler(pickle.Unpickler):
     """Finds only what tensors are made of; every other global becomes `_Inert`."""
 
-    _allowed = {
+    _allowed: ClassVar = {
         ("collections", "OrderedDict"),
         ("torch._utils", "_rebuild_tensor_v2"),
         ("torch._utils", "_rebuild_parameter"),

@@ -10,8 +10,6 @@ from typing import Any, Literal
 from dkpvid.coordinates import Region
 from dkpvid.errors import UsageError
 
-PerceptualName = Literal["vgg16", "mobilenet-v1"]
-Precision = Literal["auto", "32", "bf16"]
 SmoothingMethod = Literal["kalman", "one-euro", "savgol", "median", "none"]
 
 
@@ -73,11 +71,13 @@ class TrainConfig:
     weight_decay: float = 1e-3
     mask_ratio: float = 0.8
     flip: bool = True
-    perceptual: PerceptualName = "vgg16"
+    perceptual: str = "vgg16"
+    """vgg16 or mobilenet-v1."""
     perceptual_weights: Path | None = None
     seed: int = 0
     device: str = "auto"
-    precision: Precision = "auto"
+    precision: str = "auto"
+    """auto (bf16 on CUDA), 32 or bf16."""
     workers: int | None = None
     log_every: int = 50
     checkpoint_every: int = 500

@@ -9,7 +9,6 @@ The network's input is a region of the frame resized bilinearly with `align_corn
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy import ndarray
@@ -27,7 +26,7 @@ class Region:
     width: int
     height: int
 
-    def clipped(self, frame_width: int, frame_height: int) -> Self:
+    def clipped(self, frame_width: int, frame_height: int) -> "Region":
         """The part of the region that lies in the frame.
 
         Raises:
@@ -40,7 +39,7 @@ class Region:
                 f"region {self.x},{self.y},{self.width},{self.height} lies outside the "
                 f"{frame_width}x{frame_height} frame; give x,y,width,height within it"
             )
-        return type(self)(left, top, right - left, bottom - top)
+        return Region(left, top, right - left, bottom - top)
 
 
 def pixels_per_unit(region: Region, image_size: int) -> Float[ndarray, "2"]:
@@ -68,7 +67,8 @@ def model_to_pixels(
     size = np.array([region.width, region.height])
     origin = np.array([region.x, region.y])
     input_pixels = (keypoints + 1) / 2 * (image_size - 1)
-    return (input_pixels + 0.5) * size / image_size - 0.5 + origin
+    xy: ndarray = (input_pixels + 0.5) * size / image_size - 0.5 + origin
+    return xy
 
 
 def pixels_to_model(
@@ -82,4 +82,5 @@ def pixels_to_model(
     size = np.array([region.width, region.height])
     origin = np.array([region.x, region.y])
     input_pixels = (xy - origin + 0.5) * image_size / size - 0.5
-    return input_pixels / (image_size - 1) * 2 - 1
+    keypoints: ndarray = input_pixels / (image_size - 1) * 2 - 1
+    return keypoints

@@ -50,8 +50,8 @@ def load_frames(
     """Read a Taichi-style folder; videos that were read before come from the cache.
 
     Args:
-        data: Holds `train/` and `test/`, or the videos themselves: video files, GIFs, folders of frames (one a
-            video) and horizontal strips of square frames, mixed freely.
+        data: Holds `train/` and `test/`, or the videos themselves: video files, GIFs, folders of frames
+            (one a video) and horizontal strips of square frames, mixed freely.
         size: Side that frames are resized to, in pixels.
         split: Which of the two folders to read, when they exist.
         workers: Videos decoded at the same time; None = as many as cores.
@@ -62,10 +62,14 @@ def load_frames(
     """
     folder = data / split if (data / split).is_dir() else data
     if not folder.is_dir():
-        raise DataError(f"{data} is not a folder; give one that holds videos, or train/ and test/ with videos")
+        raise DataError(
+            f"{data} is not a folder; give one that holds videos, or train/ and test/ with videos"
+        )
     videos = find_videos(folder)
     if not videos:
-        raise DataError(f"no videos in {folder}: expected video files, GIFs, image strips or folders of frames")
+        raise DataError(
+            f"no videos in {folder}: expected video files, GIFs, image strips or folders of frames"
+        )
     parts: dict[Path, ndarray] = {}
     problems: dict[Path, str] = {}
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
@@ -78,7 +82,10 @@ def load_frames(
             on_video(done, len(videos))
     readable = [video for video in videos if video in parts and len(parts[video])]
     if not readable:
-        raise DataError(f"none of the {len(videos)} videos in {folder} can be read; the first: {problems[videos[0]]}")
+        raise DataError(
+            f"none of the {len(videos)} videos in {folder} can be read: "
+            + problems.get(videos[0], f"{videos[0].name} has no frames")
+        )
     return FrameSet(
         videos=tuple(str(video.relative_to(folder)) for video in readable),
         parts=tuple(parts[video] for video in readable),
@@ -100,8 +107,7 @@ def batches(num_frames: int, batch_size: int, seed: int, start_step: int) -> Ite
     epoch, position = divmod(start_step, per_epoch)
     while True:
         order = np.random.default_rng([seed, epoch]).permutation(num_frames)
-        for batch in order[: per_epoch * batch_size].reshape(per_epoch, batch_size)[position:]:
-            yield batch
+        yield from order[: per_epoch * batch_size].reshape(per_epoch, batch_size)[position:]
         epoch, position = epoch + 1, 0
 
 

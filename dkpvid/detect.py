@@ -16,10 +16,10 @@ from dkpvid.structures import Frame, Track
 from dkpvid.video.resize import to_square
 
 NOISE_PER_SPREAD = 0.2
-"""Standard error of a keypoint over the standard deviation of its heatmap, see `benchmarks/calibration.py`."""
+"""Standard error of a keypoint over the standard deviation of its heatmap."""
 
 CONFIDENCE_RADIUS = 0.05
-"""Confidence is the chance that the keypoint lies within this share of the region's (geometric mean) side."""
+"""Confidence is the chance that the keypoint lies within this share of the region's mean side."""
 
 
 class Detector:
@@ -36,7 +36,8 @@ class Detector:
         self.num_keypoints = weights.config.num_keypoints
         self.device = device
         self.precision = precision
-        self.network = weights.detector.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = weights.detector.to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(
         self, images: UInt8[ndarray, "batch size size 3"]
@@ -126,7 +127,7 @@ def confidence_from_covariance(
     radius_squared = CONFIDENCE_RADIUS**2 * region.width * region.height
     variance = (covariance[..., 0] + covariance[..., 2]) / 2
     confidence = 1 - np.exp(-radius_squared / (2 * np.maximum(variance, 1e-12)))
-    return np.nan_to_num(confidence, nan=0.0)
+    return np.asarray(np.nan_to_num(confidence, nan=0.0))
 
 
 def _products(scale: Float[ndarray, "2"]) -> Float[ndarray, "3"]:

@@ -23,7 +23,9 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         raise UsageError(f"unknown device {name!r}; choose auto, cpu, cuda, cuda:N or mps") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name} is not there: {torch.cuda.device_count()} CUDA devices; use --device auto or cpu")
+        raise UsageError(
+            f"device {name} is not there: {torch.cuda.device_count()} CUDA devices; use --device auto or cpu"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device mps is not there: it needs an Apple GPU; use --device auto or cpu")
     if device.type not in ("cpu", "cuda", "mps"):

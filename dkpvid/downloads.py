@@ -46,7 +46,7 @@ def fetch(download: Download, show_progress: bool = True) -> Path:
                 )
         except (URLError, OSError, RuntimeError) as error:
             raise WeightsError(
-                f"cannot download {download.name} ({error}): get it from {download.url} and put it at {path}, "
-                f"or give its path with {download.flag}"
+                f"cannot download {download.name} ({error}): get it from {download.url} and put it at "
+                f"{path}, or give its path with {download.flag}"
             ) from None
     return path

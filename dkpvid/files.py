@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -15,7 +15,7 @@ def cache_folder() -> Path:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A new, empty file in the same folder, so that renaming it to `path` is atomic.
+    """A new, empty file in the same folder, to be given to `put_in_place` when it is written.
 
     It keeps the suffix, which tells some writers the format. The name starts with a dot: globs and file
     browsers pass over it.
@@ -23,25 +23,29 @@ def temporary_beside(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
     os.close(handle)
-    # mkstemp makes private files; the result should have the rights of any new file.
+    return Path(name)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a finished file, at once or not at all, replacing what is there.
+
+    Its data is flushed to disk first, so that a power cut cannot leave an empty file under the final name.
+    """
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    # Temporary files are private; the result should have the rights of any new file.
     umask = os.umask(0)
     os.umask(umask)
-    Path(name).chmod(0o666 & ~umask)
-    return Path(name)
+    temporary.chmod(0o666 & ~umask)
+    temporary.replace(path)
 
 
 @contextmanager
 def write_then_rename(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write; rename it to `path` on success, remove it on any error.
-
-    The data is flushed to disk before the rename, so that a power cut cannot swap in an empty file.
-    """
+    """Give a temporary path to write; rename it to `path` on success, remove it on any error."""
     temporary = temporary_beside(path)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        put_in_place(temporary, path)
     finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)

@@ -4,13 +4,12 @@ A file appears under its final name only when it is complete: it grows under a t
 """
 
 import csv
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from dkpvid.files import temporary_beside
+from dkpvid.files import put_in_place, temporary_beside
 from dkpvid.schema import TrackHeader, end_record, frame_records, header_record, lost_records, to_json
 from dkpvid.structures import LostPacket, Track
 
@@ -71,6 +70,9 @@ class JsonLinesStream:
         self._write_line(end_record(self._num_frames, lost))
         self._stream.flush()
 
+    def abort(self) -> None:
+        """Write no end record: what was sent cannot be taken back, but is seen to be cut."""
+
     def _write_line(self, record: dict[str, Any]) -> None:
         self._stream.write(to_json(record) + "\n")
 
@@ -86,10 +88,8 @@ class _TextFile:
     def close(self) -> None:
         """Flush to disk and rename; whatever goes wrong leaves nothing behind."""
         try:
-            self.stream.flush()
-            os.fsync(self.stream.fileno())
             self.stream.close()
-            self._temporary.replace(self._path)
+            put_in_place(self._temporary, self._path)
         finally:
             self.abort()
 

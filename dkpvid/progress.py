@@ -51,10 +51,11 @@ class ProgressReport:
         if self._bar:
             self._bar.stop()
 
-    def update(self, done: int, note: str = "") -> None:
-        """Tell how many are done by now, with a few words more if there are any."""
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
+        """Tell how many are done by now, with a few words more, and how many there are if that is news."""
         if self._quiet:
             return
+        self.total = total or self.total
         now = time.monotonic()
         if self._first is None:
             # The first call says where a resumed loop started: that part took no time.
@@ -62,7 +63,7 @@ class ProgressReport:
         rate = (done - self._first) / (now - self._started) if now > self._started else 0.0
         words = f"{rate:.4g} {self.unit}/s {note}".rstrip()
         if self._bar:
-            self._bar.update(self._task, completed=done, rate=words)
+            self._bar.update(self._task, completed=done, total=self.total, rate=words)
         elif now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
             of_total = f"/{self.total}" if self.total else ""

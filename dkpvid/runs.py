@@ -19,9 +19,11 @@ from dkpvid.files import write_then_rename
 from dkpvid.models.autolink import AutoLink, Reconstruction
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-# What may differ between a run and its continuation without changing what the steps compute.
+# What may differ between a run and its continuation: where things are, how often something is written, and
+# what a run that broke down is rescued with.
 RESUMABLE_CHANGES = frozenset(
-    {"data", "run", "steps", "device", "workers", "log_every", "checkpoint_every", "preview_every", "perceptual_weights"}
+    "data run device workers perceptual_weights steps log_every checkpoint_every preview_every".split()
+    + ["learning_rate", "precision"]
 )
 
 
@@ -42,7 +44,9 @@ class Run:
             # Killed before its first checkpoint, or never started: from the beginning is the same result.
             resume = False
         elif self._checkpoint.is_file() and not (resume or overwrite):
-            raise UsageError(f"{self.folder} already holds a run; pass --resume to go on or --overwrite to start anew")
+            raise UsageError(
+                f"{self.folder} already holds a run; pass --resume to go on or --overwrite to start anew"
+            )
         if resume:
             _check_same_settings(json.loads(settings.read_text()), to_dict(config), self.folder)
         elif overwrite:
@@ -67,11 +71,13 @@ class Run:
             self._truncate_metrics(0)
             return 0
         try:
-            with safe_open(self._checkpoint, framework="pt") as file:  # type: ignore[no-untyped-call]
+            with safe_open(self._checkpoint, framework="pt") as file:
                 step = int(file.metadata()["step"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise WeightsError(f"{self._checkpoint} is damaged ({error}); pass --overwrite to start anew") from None
+            raise WeightsError(
+                f"{self._checkpoint} is damaged ({error}); pass --overwrite to start anew"
+            ) from None
         model.load_state_dict(_with_prefix(tensors, "model."))
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for index, parameter in enumerate(parameters):
@@ -97,7 +103,9 @@ class Run:
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for index, parameter in enumerate(parameters):
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in optimizer.state[parameter].items()}
+            tensors |= {
+                f"optimizer.{index}.{name}": value for name, value in optimizer.state[parameter].items()
+            }
         tensors["random.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -154,10 +162,10 @@ class Run:
 
 def _check_same_settings(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
     for name, value in new.items():
-        if name not in RESUMABLE_CHANGES | {"learning_rate", "precision"} and old.get(name) != value:
+        if name not in RESUMABLE_CHANGES and old.get(name) != value:
             raise UsageError(
-                f"{folder} was trained with {name} = {old.get(name)}, got {value}; resume with the same settings, "
-                "or start another run"
+                f"{folder} was trained with {name} = {old.get(name)}, got {value}; resume with the same "
+                "settings, or start another run"
             )
 
 

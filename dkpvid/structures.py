@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Self
 
 import numpy as np
 from numpy import ndarray
@@ -79,7 +78,7 @@ class Track:
     confidence: Float[ndarray, "frame keypoint"]
     """0..1; see `dkpvid.detect.confidence_from_spread`."""
     covariance: Float[ndarray, "frame keypoint 3"]
-    """(xx, xy, yy) in square pixels: of the heatmap before smoothing, of the estimate after the Kalman smoother."""
+    """(xx, xy, yy) in square pixels: of the detection, and after the Kalman smoother of its estimate."""
     raw_xy: Float[ndarray, "frame keypoint 2"] | None = None
     """The detections that `xy` was smoothed from; None before smoothing."""
     flags: tuple[tuple[str, ...], ...] = ()
@@ -110,7 +109,7 @@ class Track:
         """Number of keypoints per frame."""
         return int(self.xy.shape[1])
 
-    def __getitem__(self, frames: slice) -> Self:
+    def __getitem__(self, frames: slice) -> "Track":
         """A part of the track, as views."""
         return replace(
             self,

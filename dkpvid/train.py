@@ -30,7 +30,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     on_video: Callable[[int, int], None] = lambda done, total: None,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    on_step: Callable[[int, float | None], None] = lambda step, loss: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Train until `config.steps`, or until asked to stop; either way the run folder can be resumed.
@@ -40,7 +40,7 @@ def train(
         resume: Go on from the run folder's checkpoint; the result is that of an uninterrupted run.
         overwrite: Replace a run that is already there.
         on_video: Called while videos are decoded, with (done, in all).
-        on_step: Called after every step, with (steps done, latest logged loss).
+        on_step: Called after every step, with (steps done, latest known loss).
         should_stop: Asked after every step.
 
     Returns:
@@ -55,45 +55,46 @@ def train(
     run = Run(config, resume, overwrite)
 
     torch.manual_seed(config.seed)
-    model = AutoLink(config.model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = AutoLink(config.model).to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     first_step = run.load(model, optimizer)
     preview = to_images(frames.read(spread(len(frames), PREVIEW_IMAGES)), device)
 
-    loss_value = float("nan")
-    started, step = time.perf_counter(), first_step
+    order = batches(len(frames), config.batch_size, config.seed, first_step)
+    latest_loss: float | None = None
+    started = time.perf_counter()
     model.train()
-    for step, indices in enumerate(batches(len(frames), config.batch_size, config.seed, first_step), first_step + 1):
-        if step > config.steps:
-            return config.steps
-        images = to_images(frames.read(indices), device)
+    for step in range(first_step + 1, config.steps + 1):
+        images = to_images(frames.read(next(order)), device)
         if config.flip:
             images = random_flip(images)
         with autocast(device, config.precision):
             result = model(images, config.mask_ratio)
             loss = perceptual_loss(perceptual_net, result.images, images)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-        is_last = step == config.steps or should_stop()
+        is_stopping = should_stop()
+        is_last = is_stopping or step == config.steps
         if step % config.log_every == 0 or step % config.checkpoint_every == 0 or is_last:
-            loss_value = loss.item()  # the only wait for the device
-            if not np.isfinite(loss_value):
-                raise TrainingError(f"the loss is {loss_value} at step {step}; {run.advice}")
-        if step % config.log_every == 0:
-            rate = (step - first_step) / (time.perf_counter() - started)
-            run.log(step, {"loss": loss_value, "steps_per_second": round(rate, 3)})
+            latest_loss = value = loss.item()  # the only wait for the device
+            if not np.isfinite(value):
+                raise TrainingError(f"the loss is {value} at step {step}; {run.advice}")
+            if step % config.log_every == 0:
+                rate = (step - first_step) / (time.perf_counter() - started)
+                run.log(step, {"loss": value, "steps_per_second": round(rate, 3)})
         if step % config.preview_every == 0 or step == config.steps:
             run.save_preview(step, preview, reconstruct(model, preview, config.mask_ratio))
         if step % config.checkpoint_every == 0 or is_last:
             run.save(step, model, optimizer)
-        on_step(step, loss_value)
-        if is_last:
-            break
-    return step
+        on_step(step, latest_loss)
+        if is_stopping:
+            return step
+    return config.steps
 
 
 def load_perceptual_net(name: str, weights: Path | None) -> Vgg16Features | MobileNetV1Features:
@@ -113,13 +114,14 @@ def load_perceptual_net(name: str, weights: Path | None) -> Vgg16Features | Mobi
         network.load(weights or fetch(VGG16))
     elif weights is None:
         raise UsageError(
-            "mobilenet-v1 needs its weights file: give --perceptual-weights PATH or set DKPVID_PERCEPTUAL_WEIGHTS"
+            "mobilenet-v1 needs its weights file: give --perceptual-weights PATH, "
+            "or set DKPVID_PERCEPTUAL_WEIGHTS"
         )
     else:
         network = MobileNetV1Features()
         network.load(weights)
     network.requires_grad_(False)
-    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.eval()
 
 
 def to_images(
@@ -142,7 +144,9 @@ def spread(count: int, wanted: int) -> Int[ndarray, " wanted"]:
 
 
 @torch.no_grad()
-def reconstruct(model: AutoLink, images: Float[Tensor, "batch 3 size size"], mask_ratio: float) -> Reconstruction:
+def reconstruct(
+    model: AutoLink, images: Float[Tensor, "batch 3 size size"], mask_ratio: float
+) -> Reconstruction:
     """What the model makes of some images, without touching its training or the random state."""
     model.eval()
     with torch.random.fork_rng():

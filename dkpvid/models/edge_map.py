@@ -91,7 +91,6 @@ class _StrongestEdge(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         keypoints, weights, best_pair, picture, pairs = ctx.saved_tensors  # type: ignore[attr-defined]
-        batch, num_keypoints, _ = keypoints.shape
         size = picture.shape[1]
         grid = torch.linspace(-1, 1, size, device=keypoints.device, dtype=keypoints.dtype)
         pixel_pair = best_pair.flatten(1)  # [batch, pixel]

@@ -1,12 +1,14 @@
 """The two frozen networks whose features a reconstruction is compared in. Training only."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import vgg16
+from torchvision.transforms.functional import normalize
 
 from dkpvid.errors import WeightsError
 from dkpvid.shapes import Float
@@ -15,13 +17,16 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+@runtime_checkable
 class PerceptualNet(Protocol):
     """Features of a picture at several depths; each difference is worth 1 / its scale."""
 
-    scales: tuple[float, ...]
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """One for each depth."""
 
-    def __call__(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
-        """Features of RGB in [-1, 1]."""
+    def __call__(self, images: Tensor, /) -> list[Tensor]:
+        """Features of RGB in [-1, 1], [batch, 3, height, width]."""
 
 
 class Vgg16Features(nn.Module):
@@ -33,19 +38,15 @@ class Vgg16Features(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        import torchvision
-
         # torchvision names its layers features.0, features.1, ... and so do its weights files.
-        self.features = torchvision.models.vgg16(weights=None).features[: self.taps[-1] + 1]
+        self.features = vgg16(weights=None).features[: self.taps[-1] + 1]
         for module in self.features:
             if isinstance(module, nn.ReLU):
                 module.inplace = False
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """The four activations, shallow to deep."""
-        x = (images * 0.5 + 0.5 - self.mean) / self.std
+        x = normalize(images * 0.5 + 0.5, IMAGENET_MEAN, IMAGENET_STD)
         x = F.interpolate(x, (self.input_size, self.input_size), mode="bilinear", align_corners=False)
         activations = []
         for index, layer in enumerate(self.features):
@@ -91,7 +92,7 @@ class MobileNetV1Features(nn.Module):
         x = F.interpolate(images, (self.input_size, self.input_size), mode="bilinear", align_corners=False)
         activations = []
         for name, layer in self.named_children():
-            if layer.kernel_size == (3, 3):
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
                 x = pad_same(x, layer.stride[0])
             x = F.relu6(layer(x))
             if name in self.taps:
@@ -118,7 +119,9 @@ def pad_same(x: Float[Tensor, "batch channel row column"], stride: int) -> Tenso
 def _load_matching(module: nn.Module, state: dict[str, Tensor], path: Path, network: str) -> None:
     missing = sorted(set(module.state_dict()) - set(state))
     if missing:
-        raise WeightsError(f"{path} is not a {network} file: it lacks {missing[0]} (and {len(missing) - 1} more)")
+        raise WeightsError(
+            f"{path} is not a {network} file: it lacks {missing[0]} (and {len(missing) - 1} more)"
+        )
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -3,7 +3,6 @@
 import math
 import struct
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy import ndarray
@@ -20,7 +19,7 @@ class Orientation:
     is_mirrored: bool = False
 
     @classmethod
-    def from_display_matrix(cls, matrix: bytes) -> Self:
+    def from_display_matrix(cls, matrix: bytes) -> "Orientation":
         """Read what a player has to do from a file's display matrix, to the nearest right angle.
 
         The rotation alone (as `av_display_rotation_get` gives it) is not enough: it reads a plain mirror

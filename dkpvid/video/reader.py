@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 from av.buffer import Buffer
 from av.video.frame import VideoFrame
@@ -105,7 +105,9 @@ class VideoReader:
                 first = next(pictures, None)
                 orientation = _orientation(first) if first and apply_rotation else Orientation()
                 self.info = _describe(str(source), self._stream, first, orientation)
-                frames = _convert(chain([first] if first else [], pictures), orientation, self.info)
+                is_avi = self._stream.container.format.name == "avi"
+                pictures = chain([first] if first else [], pictures)
+                frames = _convert(pictures, orientation, self.info, is_avi=is_avi)
             except BaseException:
                 self.close()
                 raise
@@ -114,7 +116,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoReader":
         return self
 
     def __exit__(
@@ -171,13 +173,18 @@ class _Clock:
         return time_seconds, is_estimated
 
 
-def _convert(pictures: Iterator[VideoFrame], orientation: Orientation, info: VideoInfo) -> Iterator[Frame]:
+def _convert(
+    pictures: Iterator[VideoFrame], orientation: Orientation, info: VideoInfo, *, is_avi: bool
+) -> Iterator[Frame]:
     clock = _Clock(info)
     # One for all frames: it keeps its tables as long as the pictures' format stays the same.
     reformatter = VideoReformatter()
     width, height = (info.height, info.width) if orientation.swaps_axes else (info.width, info.height)
     for index, picture in enumerate(pictures):
-        time_seconds, is_estimated = clock.read(picture.pts)
+        # An AVI holds decoding times only. FFmpeg makes up presentation times that are scrambled where the
+        # encoder reordered the frames; the decoder hands out the decoding times in order.
+        has_decoding_time_only = is_avi and picture.dts is not None
+        time_seconds, is_estimated = clock.read(picture.dts if has_decoding_time_only else picture.pts)
         if picture.colorspace not in _CONVERTIBLE_MATRICES:
             picture.colorspace = _UNSPECIFIED_MATRIX
         rgb = reformatter.reformat(

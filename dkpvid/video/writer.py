@@ -7,7 +7,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 import av
 import av.error
@@ -24,10 +24,19 @@ from dkpvid.errors import VideoError
 from dkpvid.files import temporary_beside
 from dkpvid.shapes import UInt8
 
+if TYPE_CHECKING:
+    AudioPacket = Packet[AudioStream]
+else:
+    # Generic in PyAV's annotations only.
+    AudioPacket = Packet
+
 _COARSEST_CLOCK = 1000
 """Fewest ticks per second: frame times that were estimated lie between those of the source's clock."""
 
 _SINGLE_FRAME_SECONDS = Fraction(1, 25)
+
+_SHORTEST_LAST_SECONDS = Fraction(1, 500)
+"""An MP4 tells its length in milliseconds; players would cut off a last frame that is shorter than that."""
 
 
 class VideoWriter:
@@ -139,9 +148,11 @@ class VideoWriter:
             self._first_seconds = time_seconds
         pts = max(round((time_seconds - self._first_seconds) / self._tick), self._last_pts + 1)
         if pts > 0:
-            self._last_ticks = pts - self._last_pts
+            self._last_ticks = max(pts - self._last_pts, math.ceil(_SHORTEST_LAST_SECONDS / self._tick))
         self._last_pts = pts
-        even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        even = image
+        if width % 2 or height % 2:
+            even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         picture = self._reformatter.reformat(
             VideoFrame.from_ndarray(even, format="rgb24"),
             format="yuv420p",
@@ -150,7 +161,7 @@ class VideoWriter:
         )
         picture.pts, picture.time_base = pts, self._tick
         try:
-            self._mux(self._stream.encode(picture))
+            self._encode(picture)
             if self._sound:
                 self._sound.copy(self._first_seconds, time_seconds)
         except av.error.FFmpegError as error:
@@ -166,7 +177,7 @@ class VideoWriter:
             self.abort()
             return
         try:
-            self._mux(self._stream.encode(None))
+            self._encode(None)
             if self._sound:
                 end = self._first_seconds + float((self._last_pts + self._last_ticks) * self._tick)
                 self._sound.copy(self._first_seconds, end)
@@ -188,7 +199,7 @@ class VideoWriter:
             self._sound.close()
         self._temporary.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         return self
 
     def __exit__(
@@ -199,8 +210,8 @@ class VideoWriter:
         else:
             self.abort()
 
-    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
-        for packet in packets:
+    def _encode(self, picture: VideoFrame | None) -> None:
+        for packet in self._stream.encode(picture):
             # Only that of the last packet counts: it is how long players show the last frame.
             packet.duration = self._last_ticks
             self._container.mux(packet)
@@ -222,7 +233,7 @@ class _Sound:
     def __init__(self, source: Path, output: OutputContainer) -> None:
         self._input = av.open(str(source), metadata_errors="replace")
         self._output = output
-        self._rest: Iterator[Packet[AudioStream]] = iter(())
+        self._rest: Iterator[AudioPacket] = iter(())
         stream = self._input.streams.best("audio")
         if isinstance(stream, AudioStream):
             try:
@@ -231,20 +242,32 @@ class _Sound:
                 self.close()
                 raise
             self._rest = self._input.demux(stream)
-        self._next = next(self._rest, None)
+        self._last_dts: int | None = None
+        self._next = self._read()
 
     def copy(self, start_seconds: float, end_seconds: float) -> None:
         """Copy on, up to a time of the source; what ends before the start is dropped, which becomes 0."""
-        while (packet := self._next) is not None and packet.pts is not None and packet.dts is not None:
-            if packet.pts * packet.time_base >= end_seconds:
+        while (packet := self._next) is not None:
+            if packet.pts is not None and packet.pts * packet.time_base >= end_seconds:
                 return
-            self._next = next(self._rest, None)
+            self._next = self._read()
+            if packet.pts is None or packet.dts is None:
+                continue
             start = round(start_seconds / packet.time_base)
-            if packet.pts + (packet.duration or 0) >= start:
+            is_later = self._last_dts is None or packet.dts > self._last_dts
+            # A damaged source may step back in time, which an MP4 cannot.
+            if packet.pts + (packet.duration or 0) >= start and is_later:
+                self._last_dts = packet.dts
                 packet.pts -= start
                 packet.dts -= start
                 packet.stream = self._track
                 self._output.mux(packet)
+
+    def _read(self) -> AudioPacket | None:
+        # Where a damaged source cannot be read on, the sound ends, but the pictures shall not.
+        with suppress(av.error.FFmpegError):
+            return next(self._rest, None)
+        return None
 
     def close(self) -> None:
         self._input.close()

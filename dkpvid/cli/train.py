@@ -1,83 +1,22 @@
-"""The command line: parse, call, print. Nothing else in the package prints or exits."""
+"""`dkpvid train`."""
 
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dkpvid import __version__
+from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request, reported_errors
 from dkpvid.config import PRESETS, ModelConfig, TrainConfig
-from dkpvid.errors import DkpvidError, UsageError
+from dkpvid.errors import UsageError
 from dkpvid.progress import ProgressReport
-
-EXIT_INTERRUPTED = 130
-
-app = typer.Typer(
-    name="dkpvid",
-    help="Learn the keypoints of whatever moves in your videos without a label, and track them.",
-    no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def main() -> None:
-    """Entry point of the `dkpvid` command."""
-    app()
-
-
-@app.callback(invoke_without_command=True)
-def about(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """Learn the keypoints of whatever moves in your videos without a label, and track them."""
-    if version:
-        print(__version__)
-        raise typer.Exit()
-
-
-@contextmanager
-def reported_errors() -> Iterator[None]:
-    """Turn a user's mistake into one line on stderr and its exit code; a bug keeps its traceback."""
-    try:
-        yield
-    except DkpvidError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-
-
-@contextmanager
-def interrupt_request() -> Iterator[list[int]]:
-    """Let a loop end its step before it stops: the list is empty until Ctrl-C or SIGTERM arrives.
-
-    A second Ctrl-C stops at once.
-    """
-    received: list[int] = []
-
-    def remember(number: int, frame: object) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def from_config(kind: type, name: str) -> str:
-    """The default of a settings field, as the help shows it: presets may change it, so it is not the option's."""
+    """The default of a settings field for the help; presets may change it, so it is not the option's own."""
     return str(next(field.default for field in fields(kind) if field.name == name))
 
 
-@app.command()
 def train(
     data: Annotated[Path, typer.Argument(help="Folder of videos, or of train/ and test/ with videos.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
@@ -88,11 +27,16 @@ def train(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(help="Side of the network's input: 64 or 128.", show_default=from_config(ModelConfig, "image_size")),
+        typer.Option(
+            help="Side of the network's input: 64 or 128.",
+            show_default=from_config(ModelConfig, "image_size"),
+        ),
     ] = None,
     detector_width: Annotated[
         int | None,
-        typer.Option(help="Channels of the detector.", show_default=from_config(ModelConfig, "detector_width")),
+        typer.Option(
+            help="Channels of the detector.", show_default=from_config(ModelConfig, "detector_width")
+        ),
     ] = None,
     decoder_width: Annotated[
         int | None,
@@ -103,7 +47,9 @@ def train(
     ] = None,
     edge_variance: Annotated[
         float | None,
-        typer.Option(help="Squared width of the edges.", show_default=from_config(ModelConfig, "edge_variance")),
+        typer.Option(
+            help="Squared width of the edges.", show_default=from_config(ModelConfig, "edge_variance")
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Training steps.", show_default=from_config(TrainConfig, "steps"))
@@ -120,14 +66,20 @@ def train(
     ] = None,
     mask_ratio: Annotated[
         float | None,
-        typer.Option(help="Share of the image hidden from the decoder.", show_default=from_config(TrainConfig, "mask_ratio")),
+        typer.Option(
+            help="Share of the image hidden from the decoder.",
+            show_default=from_config(TrainConfig, "mask_ratio"),
+        ),
     ] = None,
     flip: Annotated[
         bool | None, typer.Option("--flip/--no-flip", help="Mirror half of the frames.", show_default="flip")
     ] = None,
     perceptual: Annotated[
         str | None,
-        typer.Option(help="Network of the loss: vgg16 or mobilenet-v1.", show_default=from_config(TrainConfig, "perceptual")),
+        typer.Option(
+            help="Network of the loss: vgg16 or mobilenet-v1.",
+            show_default=from_config(TrainConfig, "perceptual"),
+        ),
     ] = None,
     perceptual_weights: Annotated[
         Path | None,
@@ -139,7 +91,9 @@ def train(
     workers: Annotated[
         int | None, typer.Option(help="Videos decoded at the same time.", show_default="cores")
     ] = None,
-    log_every: Annotated[int, typer.Option(help="Steps between lines of metrics.jsonl.")] = TrainConfig.log_every,
+    log_every: Annotated[
+        int, typer.Option(help="Steps between lines of metrics.jsonl.")
+    ] = TrainConfig.log_every,
     checkpoint_every: Annotated[
         int, typer.Option(help="Steps between checkpoints.")
     ] = TrainConfig.checkpoint_every,
@@ -197,7 +151,7 @@ def train(
                 resume=resume,
                 overwrite=overwrite,
                 on_video=lambda count, total: reading.update(count, f"of {total}"),
-                on_step=lambda step, loss: learning.update(step, f"loss {loss:.4f}"),
+                on_step=lambda step, loss: learning.update(step, "" if loss is None else f"loss {loss:.4f}"),
                 should_stop=lambda: bool(stop),
             )
     if done < config.steps:

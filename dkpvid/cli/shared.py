@@ -1,0 +1,44 @@
+"""What all commands share: how they fail, and how they are interrupted."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from dkpvid.errors import DkpvidError
+
+EXIT_PARTIAL = 3
+"""Some input failed or lost frames; the outputs for the rest are complete."""
+EXIT_INTERRUPTED = 130
+
+
+@contextmanager
+def reported_errors() -> Iterator[None]:
+    """Turn a user's mistake into one line on stderr and its exit code; a bug keeps its traceback."""
+    try:
+        yield
+    except DkpvidError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+@contextmanager
+def interrupt_request() -> Iterator[list[int]]:
+    """Let a loop end its step before it stops: the list is empty until Ctrl-C or SIGTERM arrives.
+
+    A second Ctrl-C stops at once.
+    """
+    received: list[int] = []
+
+    def remember(number: int, frame: object) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

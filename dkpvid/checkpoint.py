@@ -187,12 +187,17 @@ def convert_reference(
         image_size=128,
         detector_width=len(first),
         decoder_width=decoder_width,
-        edge_variance=float(settings.get("thick", ModelConfig.edge_variance)),
-        edge_weight_lr=float(settings.get("sklr", ModelConfig.edge_weight_lr)),
+        edge_variance=_number(settings, "thick", ModelConfig.edge_variance),
+        edge_weight_lr=_number(settings, "sklr", ModelConfig.edge_weight_lr),
     )
     i, j = torch.triu_indices(config.num_keypoints, config.num_keypoints, 1)
     renamed["edge_map.raw_weights"] = scores[i, j]
     return config, renamed
+
+
+def _number(settings: dict[str, Any], name: str, default: float) -> float:
+    value = settings.get(name)
+    return float(value) if isinstance(value, (int, float)) else default
 
 
 def reference_name(name: str) -> str | None:
@@ -236,17 +241,18 @@ def reference_name(name: str) -> str | None:
     return None
 
 
-class _Inert:
-    """Stands in for any class a checkpoint names: takes everything, does nothing."""
+class _Inert(dict[Any, Any]):
+    """Stands in for any class that a checkpoint names: keeps what it is filled with, and does nothing.
+
+    It is a dictionary, since settings often come in a class that behaves like one.
+    """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        pass
+        super().__init__()
 
     def __setstate__(self, state: object) -> None:
-        pass
-
-    def __setitem__(self, key: object, value: object) -> None:
-        pass
+        if isinstance(state, dict):
+            self.update(state)
 
     def append(self, item: object) -> None:
         """Taken when the pickle fills a list-like object."""

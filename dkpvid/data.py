@@ -25,7 +25,7 @@ class FrameSet:
 
     videos: tuple[str, ...]
     """Names relative to the data folder, in order."""
-    parts: tuple[UInt8[ndarray, "frame size size 3"], ...]
+    parts: tuple[UInt8[ndarray, "_ size size 3"], ...]
     """RGB frames of each video, memory-mapped."""
     skipped: tuple[str, ...] = ()
     """One line for each video that could not be read."""

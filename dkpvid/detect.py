@@ -37,7 +37,7 @@ class Detector:
         self.device = device
         self.precision = precision
         self.network = weights.detector.to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(memory_format=torch.channels_last)
 
     def __call__(
         self, images: UInt8[ndarray, "batch size size 3"]

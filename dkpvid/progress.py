@@ -3,7 +3,6 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -40,7 +39,7 @@ class ProgressReport:
             )
             self._task = self._bar.add_task(title, total=total, rate="")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ProgressReport":
         if self._bar:
             self._bar.start()
         return self

@@ -22,8 +22,11 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 # What may differ between a run and its continuation: where things are, how often something is written, and
 # what a run that broke down is rescued with.
 RESUMABLE_CHANGES = frozenset(
-    "data run device workers perceptual_weights steps log_every checkpoint_every preview_every".split()
-    + ["learning_rate", "precision"]
+    (
+        *("data", "run", "device", "workers", "perceptual_weights"),
+        *("steps", "log_every", "checkpoint_every", "preview_every"),
+        *("learning_rate", "precision"),
+    )
 )
 
 

@@ -56,7 +56,7 @@ def train(
 
     torch.manual_seed(config.seed)
     model = AutoLink(config.model).to(device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from dkpvid.formats import FORMATS, JsonLinesStream
-from dkpvid.schema import header_record, read_track
+from dkpvid.schema import header_record
 from dkpvid.structures import Track
+from dkpvid.track_file import read_track
 from tests.test_schema import LOST, assert_same_track, make_header, make_track, validator
 
 

@@ -13,7 +13,7 @@ from typing import cast
 
 from av.buffer import Buffer
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from dkpvid.structures import Frame, LostPacket, VideoInfo
@@ -31,10 +31,11 @@ VIDEO_SUFFIXES = frozenset({
 FALLBACK_FPS = 25.0
 """Frames per second where neither the file nor the user tells any."""
 
-# The colour matrices that swscale converts, by their numbers in ITU-T H.273. It refuses the others, some of
-# which (reserved numbers) come from careless encoders; the ffmpeg program takes them for unspecified.
-_UNSPECIFIED_MATRIX = 2
-_CONVERTIBLE_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
+# The colour matrices of ITU-T H.273 that swscale tells apart, under the same numbers: BT.709, FCC, BT.601,
+# SMPTE 240M and BT.2020. It refuses others, some of which are mere mistakes of an encoder; like the ffmpeg
+# program we take them for unspecified, which swscale takes for BT.601.
+_MATRICES = frozenset({1, 4, 5, 7, 9})
+_BT601 = 5
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -185,10 +186,17 @@ def _convert(
         # encoder reordered the frames; the decoder hands out the decoding times in order.
         has_decoding_time_only = is_avi and picture.dts is not None
         time_seconds, is_estimated = clock.read(picture.dts if has_decoding_time_only else picture.pts)
-        if picture.colorspace not in _CONVERTIBLE_MATRICES:
-            picture.colorspace = _UNSPECIFIED_MATRIX
+        # All four colour settings are named, since their defaults differ between versions of PyAV.
         rgb = reformatter.reformat(
-            picture, width=width, height=height, format="rgb24", interpolation=Interpolation.BICUBIC
+            picture,
+            width=width,
+            height=height,
+            format="rgb24",
+            src_colorspace=picture.colorspace if picture.colorspace in _MATRICES else _BT601,
+            dst_colorspace=_BT601,
+            interpolation=Interpolation.BICUBIC,
+            src_color_range=picture.color_range,
+            dst_color_range=ColorRange.JPEG,
         )
         remarks = {
             "time_estimated": is_estimated,

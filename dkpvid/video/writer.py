@@ -16,7 +16,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from numpy import ndarray
 
@@ -115,13 +115,10 @@ class VideoWriter:
         coder.time_base = self._tick
         coder.sample_aspect_ratio = sample_aspect_ratio
         coder.color_range = ColorRange.MPEG
-        if width >= 1280 or height > 576:
-            self._matrix = Colorspace.ITU709
-            coder.colorspace, coder.color_primaries, coder.color_trc = 1, ColorPrimaries.BT709, ColorTrc.BT709
-        else:
-            self._matrix = Colorspace.ITU601
-            coder.colorspace = 6
-            coder.color_primaries, coder.color_trc = ColorPrimaries.SMPTE170M, ColorTrc.SMPTE170M
+        is_large = width >= 1280 or height > 576
+        self._matrix = Colorspace.ITU709 if is_large else Colorspace.ITU601
+        # BT.709 and BT.601 have the same number in all three lists of ITU-T H.273.
+        coder.colorspace = coder.color_primaries = coder.color_trc = 1 if is_large else 6
         return stream
 
     def _add_sound(self, source: Path) -> None:
@@ -156,6 +153,7 @@ class VideoWriter:
         picture = self._reformatter.reformat(
             VideoFrame.from_ndarray(even, format="rgb24"),
             format="yuv420p",
+            src_colorspace=Colorspace.DEFAULT,
             dst_colorspace=self._matrix,
             dst_color_range=ColorRange.MPEG,
         )

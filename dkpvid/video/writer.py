@@ -1,7 +1,6 @@
 """Writing frames to an MP4 (H.264) with the frame times, and the sound, of the video they came from."""
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -21,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy import ndarray
 
 from dkpvid.errors import VideoError
-from dkpvid.files import temporary_beside
+from dkpvid.files import put_in_place, temporary_beside
 from dkpvid.shapes import UInt8
 
 if TYPE_CHECKING:
@@ -181,10 +180,7 @@ class VideoWriter:
                 self._sound.copy(self._first_seconds, end)
                 self._sound.close()
             self._container.close()
-            # On disk before it has its name: a power cut must not leave an empty file there.
-            with self._temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            self._temporary.replace(self.path)
+            put_in_place(self._temporary, self.path)
         except (OSError, av.error.FFmpegError) as error:
             self.abort()
             raise self._failure(error) from error

@@ -16,6 +16,7 @@ import numpy as np
 from numpy import ndarray
 
 from dkpvid.errors import DataError
+from dkpvid.pickles import unpickle_arrays
 from dkpvid.shapes import Bool, Float, Int
 from dkpvid.video.images import IMAGE_SUFFIXES, images_in
 from dkpvid.video.reader import find_videos
@@ -277,12 +278,10 @@ def _read_h5(file: Path) -> _Table:
             kinds = bytes(table.attrs["values_block_0_kind"])
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{file}: not in DeepLabCut's table format ({error}); give the CSV") from None
-    # The column names are a pickled list of (scorer, body part, coordinate), in the text protocol. Only the
-    # words are looked at: unpickling could run code.
-    words = [line[1:] for line in kinds.decode("ascii", "replace").split("\n")]
-    parts = [word for word in dict.fromkeys(words[1:]) if word.isidentifier() and word not in ("x", "y")]
-    names = tuple(parts[-numbers.shape[1] // 2 :])
-    return names, labels, numbers.tolist()
+    columns = unpickle_arrays(kinds, f"{file}: its column names")
+    if not isinstance(columns, list) or len(columns) != numbers.shape[1]:
+        raise DataError(f"{file}: not in DeepLabCut's table format; give the CSV")
+    return tuple(str(column[-2]) for column in columns[::2]), labels, numbers.tolist()
 
 
 def _find_picture(label: str, above: Sequence[Path], table: Path) -> Path:

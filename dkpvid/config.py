@@ -5,12 +5,13 @@ The string under a field is its help text on the command line.
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import UsageError
 
 SmoothingMethod = Literal["kalman", "one-euro", "savgol", "median", "none"]
+EvalProtocol = Literal["human36m", "deepfashion", "taichi", "regression", "motion"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,21 @@ class SmoothingConfig:
 
 
 @dataclass(frozen=True)
+class DepthConfig:
+    """Where depth maps come from, for videos that do not bring their own."""
+
+    model: str = "dpt-swin2-large-384"
+    """dpt-swin2-large-384, -base-384 or -tiny-256 (MiDaS 3.1), hf:OWNER/REPO or local:FOLDER."""
+    weights: Path | None = None
+    """A file for MiDaS; None downloads it on first use."""
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch size must be at least 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run. The defaults are the papers'."""
 
@@ -79,6 +95,9 @@ class TrainConfig:
     precision: str = "auto"
     """auto (bf16 on CUDA), 32 or bf16."""
     workers: int | None = None
+    modality: str = "rgb"
+    """What the network sees: rgb, or depth (the teacher of a distillation)."""
+    depth: DepthConfig = field(default_factory=DepthConfig)
     log_every: int = 50
     checkpoint_every: int = 500
     preview_every: int = 500
@@ -97,6 +116,31 @@ class TrainConfig:
             raise UsageError(f"unknown perceptual network {self.perceptual!r}; choose vgg16 or mobilenet-v1")
         if self.precision not in ("auto", "32", "bf16"):
             raise UsageError(f"unknown precision {self.precision!r}; choose auto, 32 or bf16")
+        if self.modality not in ("rgb", "depth"):
+            raise UsageError(f"unknown modality {self.modality!r}; choose rgb or depth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(TrainConfig):
+    """One distillation: an RGB student under a frozen depth teacher. The defaults are Human3.6M's."""
+
+    teacher: Path
+    """Run folder or weights of a network trained on depth maps."""
+    layer: str = "output"
+    """Where they are compared: output (the heatmaps' logits), middle (up blocks) or early (down blocks)."""
+    gamma: float = 0.1
+    """Weight of the agreement with the teacher."""
+    perceptual_weight: float = 1.0
+    """Weight of the perceptual loss (the paper's lambda)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layer not in ("output", "middle", "early"):
+            raise UsageError(f"unknown layer {self.layer!r}; choose output, middle or early")
+        if self.gamma < 0 or self.perceptual_weight < 0:
+            raise UsageError(
+                f"gamma and lambda must not be negative, got {self.gamma} and {self.perceptual_weight}"
+            )
 
 
 @dataclass(frozen=True)
@@ -129,10 +173,38 @@ class TrackConfig:
             raise UsageError(f"end must be after start, got start {start} and end {end}")
 
 
+@dataclass(frozen=True)
+class EvalConfig:
+    """What models are scored on, and how."""
+
+    data: Path
+    protocol: EvalProtocol
+    weights: tuple[str | None, ...] = (None,)
+    """The models to score, one after the other; None = those of the package."""
+    videos: Path | None = None
+    """Where the videos or pictures are, when not beside the annotations."""
+    with_background: bool = True
+    """human36m only: False paints grey what its masks leave out."""
+    folds: int = 5
+    """regression only: parts that the videos are dealt out to; each is predicted from the others."""
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        allowed = get_args(EvalProtocol)
+        if self.protocol not in allowed:
+            raise UsageError(f"unknown protocol {self.protocol!r}; choose one of {', '.join(allowed)}")
+        if not 2 <= self.folds <= 1000:
+            raise UsageError(f"folds must be 2 to 1000, got {self.folds}")
+        if self.batch_size < 1:
+            raise UsageError(f"batch size must be at least 1, got {self.batch_size}")
+
+
 PRESETS: dict[str, dict[str, Any]] = {
-    "human36m": {"num_keypoints": 16, "edge_variance": 5e-5},
-    "deepfashion": {"num_keypoints": 16, "edge_variance": 5e-5, "flip": False},
-    "taichi": {"num_keypoints": 10, "edge_variance": 5e-4},
+    "human36m": {"num_keypoints": 16, "edge_variance": 5e-5, "gamma": 0.1},
+    "deepfashion": {"num_keypoints": 16, "edge_variance": 5e-5, "flip": False, "gamma": 0.1},
+    "taichi": {"num_keypoints": 10, "edge_variance": 5e-4, "gamma": 0.4},
     # Small enough for two CPU cores: half an hour gives keypoints that follow a person.
     "cpu": {
         "num_keypoints": 10,
@@ -144,9 +216,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "learning_rate": 5e-4,
         "steps": 3000,
+        "gamma": 0.4,
     },
 }
-"""What each preset changes; names are fields of TrainConfig or of its ModelConfig."""
+"""What each preset changes; names are fields of DistillConfig or of its ModelConfig."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -23,21 +23,38 @@ CACHE_VERSION = 1
 class FrameSet:
     """The frames of several videos as one array that stays on disk."""
 
+    folder: Path
+    """Where the videos are."""
     videos: tuple[str, ...]
-    """Names relative to the data folder, in order."""
-    parts: tuple[UInt8[ndarray, "_ size size 3"], ...]
-    """RGB frames of each video, memory-mapped."""
+    """Names relative to the folder, in order."""
+    parts: tuple[UInt8[ndarray, "_ size size channel"], ...]
+    """The frames of each video, RGB or depth (one channel), memory-mapped."""
     skipped: tuple[str, ...] = ()
     """One line for each video that could not be read."""
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
-    def read(self, indices: Int[ndarray, " batch"]) -> UInt8[ndarray, "batch size size 3"]:
+    def read(self, indices: Int[ndarray, " batch"]) -> UInt8[ndarray, "batch size size channel"]:
         """Frames by their position in the whole set, in the order asked for."""
         starts = np.cumsum([0, *(len(part) for part in self.parts)])
         videos = np.searchsorted(starts, indices, side="right") - 1
         return np.stack([self.parts[v][i - starts[v]] for v, i in zip(videos, indices, strict=True)])
+
+
+@dataclass(frozen=True, eq=False)
+class FramePairs:
+    """Frames and their depth maps, read together."""
+
+    images: FrameSet
+    depth: FrameSet
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, indices: Int[ndarray, " batch"]) -> UInt8[ndarray, "batch size size 4"]:
+        """RGB and depth as four channels of one array, so that whatever moves one moves the other."""
+        return np.concatenate([self.images.read(indices), self.depth.read(indices)], axis=3)
 
 
 def load_frames(
@@ -87,6 +104,7 @@ def load_frames(
             + problems.get(videos[0], f"{videos[0].name} has no frames")
         )
     return FrameSet(
+        folder=folder,
         videos=tuple(str(video.relative_to(folder)) for video in readable),
         parts=tuple(parts[video] for video in readable),
         skipped=tuple(problems[video] for video in videos if video in problems),
@@ -113,7 +131,7 @@ def batches(num_frames: int, batch_size: int, seed: int, start_step: int) -> Ite
 
 def _decoded(video: Path, size: int) -> ndarray:
     """All frames of a video at the training size, from the cache when it holds them."""
-    cached = cache_folder() / "frames" / f"{_fingerprint(video)}-{size}-v{CACHE_VERSION}.npy"
+    cached = cache_folder() / "frames" / f"{fingerprint(video)}-{size}-v{CACHE_VERSION}.npy"
     if not cached.is_file():
         with VideoReader(video) as reader:
             frames = [to_square(frame.image, size) for frame in reader]
@@ -123,8 +141,8 @@ def _decoded(video: Path, size: int) -> ndarray:
     return frames_on_disk
 
 
-def _fingerprint(video: Path) -> str:
-    """A digest of the video's bytes; for a folder of frames, of their names and bytes."""
+def fingerprint(video: Path) -> str:
+    """A digest of a file's bytes; for a folder, of the names and bytes of the files directly in it."""
     digest = hashlib.sha256()
     for file in sorted(video.iterdir()) if video.is_dir() else [video]:
         if file.is_file():

@@ -11,12 +11,10 @@ from torch import Tensor
 from dkpvid.checkpoint import Weights
 from dkpvid.coordinates import Region, model_to_pixels, pixels_per_unit
 from dkpvid.devices import autocast
+from dkpvid.kalman import MEASUREMENT_SCALE
 from dkpvid.shapes import Float, UInt8
 from dkpvid.structures import Frame, Track
 from dkpvid.video.resize import to_square
-
-NOISE_PER_SPREAD = 0.2
-"""Standard error of a keypoint over the standard deviation of its heatmap."""
 
 CONFIDENCE_RADIUS = 0.05
 """Confidence is the chance that the keypoint lies within this share of the region's mean side."""
@@ -70,31 +68,39 @@ def detect(
         min_confidence: Keypoints below it count as not observed (NaN).
 
     Yields:
-        One unsmoothed track a batch, in pixels of the frame.
+        One unsmoothed track a batch, in pixels of the frame. Its covariance is that of the heatmaps.
     """
     remaining = iter(frames)
     while batch := list(islice(remaining, batch_size)):
-        height, width = batch[0].image.shape[:2]
-        area = Region(0, 0, width, height) if region is None else region
-        looked_at = [row for row, frame in enumerate(batch) if frame.index % stride == 0]
-        xy = np.full((len(batch), detector.num_keypoints, 2), np.nan)
-        covariance = np.full((len(batch), detector.num_keypoints, 3), np.nan)
-        if looked_at:
-            squares = [to_square(batch[row].image, detector.image_size, region) for row in looked_at]
-            keypoints, spread = detector(np.stack(squares))
-            scale = pixels_per_unit(area, detector.image_size)
-            xy[looked_at] = model_to_pixels(keypoints, area, detector.image_size)
-            covariance[looked_at] = spread * NOISE_PER_SPREAD**2 * _products(scale)
-        confidence = confidence_from_covariance(covariance, area)
-        xy[confidence < min_confidence] = np.nan
-        yield Track(
-            index=np.array([frame.index for frame in batch]),
-            time_seconds=np.array([frame.time_seconds for frame in batch]),
-            xy=xy,
-            confidence=confidence,
-            covariance=covariance,
-            flags=tuple(frame.flags for frame in batch) if any(frame.flags for frame in batch) else (),
-        )
+        track = _detect_batch(detector, batch, region, stride, min_confidence)
+        batch.clear()  # or it would be held until the next one has been read
+        yield track
+
+
+def _detect_batch(
+    detector: Detector, batch: list[Frame], region: Region | None, stride: int, min_confidence: float
+) -> Track:
+    height, width = batch[0].image.shape[:2]
+    area = Region(0, 0, width, height) if region is None else region
+    looked_at = [row for row, frame in enumerate(batch) if frame.index % stride == 0]
+    xy = np.full((len(batch), detector.num_keypoints, 2), np.nan)
+    covariance = np.full((len(batch), detector.num_keypoints, 3), np.nan)
+    if looked_at:
+        squares = [to_square(batch[row].image, detector.image_size, region) for row in looked_at]
+        keypoints, spread = detector(np.stack(squares))
+        scale_x, scale_y = pixels_per_unit(area, detector.image_size)
+        xy[looked_at] = model_to_pixels(keypoints, area, detector.image_size)
+        covariance[looked_at] = spread * np.array([scale_x**2, scale_x * scale_y, scale_y**2])
+    confidence = confidence_from_covariance(MEASUREMENT_SCALE * covariance, area)
+    xy[confidence < min_confidence] = np.nan
+    return Track(
+        index=np.array([frame.index for frame in batch]),
+        time_seconds=np.array([frame.time_seconds for frame in batch]),
+        xy=xy,
+        confidence=confidence,
+        covariance=covariance,
+        flags=tuple(frame.flags for frame in batch) if any(frame.flags for frame in batch) else (),
+    )
 
 
 def heatmap_covariance(
@@ -128,8 +134,3 @@ def confidence_from_covariance(
     variance = (covariance[..., 0] + covariance[..., 2]) / 2
     confidence = 1 - np.exp(-radius_squared / (2 * np.maximum(variance, 1e-12)))
     return np.asarray(np.nan_to_num(confidence, nan=0.0))
-
-
-def _products(scale: Float[ndarray, "2"]) -> Float[ndarray, "3"]:
-    """What (xx, xy, yy) are multiplied by when x and y are scaled."""
-    return np.array([scale[0] ** 2, scale[0] * scale[1], scale[1] ** 2])

@@ -19,16 +19,33 @@ class Download:
     """The first digits of the file's SHA-256; a file that differs is refused."""
     flag: str
     """The command-line option that takes a local path instead."""
+    saved_as: str = ""
+    """Its name in the cache; empty = the last part of the address."""
 
     @property
     def name(self) -> str:
-        """The file's own name."""
-        return self.url.rsplit("/", 1)[1]
+        """What the file is called in the cache."""
+        return self.saved_as or self.url.rsplit("/", 1)[1]
 
 
 VGG16 = Download(
     "https://download.pytorch.org/models/vgg16-397923af.pth", "397923af", flag="--perceptual-weights"
 )
+
+# MiDaS's own .pt files came without digests; these are the same weights, with nothing to unpickle.
+MIDAS = {
+    name: Download(
+        f"https://huggingface.co/Intel/{name.replace('swin2', 'swinv2')}/resolve/main/model.safetensors",
+        sha256,
+        flag="--depth-weights",
+        saved_as=f"{name}.safetensors",
+    )
+    for name, sha256 in {
+        "dpt-swin2-large-384": "cacd7f27eadd9d17a9ea0d4bc5d545d6259aac3f07977722cac1cef1207197b4",
+        "dpt-swin2-base-384": "368ec4d87b8be9fb6664d6d5f16ecfd6df65870319a86d631b197bee148f0361",
+        "dpt-swin2-tiny-256": "b11e8b50dee40e953a1c38c9d9330e3bf5512247389b87b74d0c47c263b64983",
+    }.items()
+}
 
 
 def fetch(download: Download, show_progress: bool = True) -> Path:

@@ -6,18 +6,20 @@ from pathlib import Path
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import DataError, UsageError
-from dkpvid.video.images import images_in
-from dkpvid.video.reader import VIDEO_SUFFIXES, find_videos
 
 STDIN = "-"
+
+VIDEO_OUTPUT_SUFFIX = ".dkp.mp4"
+"""What the name of an annotated video ends with."""
 
 
 def expand_inputs(inputs: Sequence[str], recursive: bool = False) -> list[str]:
     """The videos that inputs name, in order, each once.
 
     A folder that holds pictures is one video; any other folder stands for the video files in it, and with
-    `recursive` for everything below it. Names with wildcards may be quoted. What is named outright is taken
-    as it is, whatever its suffix: reading it will tell.
+    `recursive` for everything below it, but not for the annotated videos that were written there. Names with
+    wildcards may be quoted. What is named outright is taken as it is, whatever its suffix: reading it will
+    tell.
 
     Raises:
         DataError: a folder or a pattern holds no video.
@@ -30,19 +32,24 @@ def expand_inputs(inputs: Sequence[str], recursive: bool = False) -> list[str]:
         elif path.is_dir():
             found += _videos_in(path, recursive)
         elif matches := sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 (patterns may be absolute)
-            found += matches
+            for match in matches:
+                found += _videos_in(Path(match), recursive) if Path(match).is_dir() else [match]
         else:
             raise DataError(f"{text}: no such file or folder; check the path, or quote the pattern")
     return list(dict.fromkeys(found))
 
 
 def _videos_in(folder: Path, recursive: bool) -> list[str]:
+    from dkpvid.video.images import images_in
+    from dkpvid.video.reader import VIDEO_SUFFIXES, find_videos  # PyAV loads here, not for --help
+
     if images_in(folder):
         return [str(folder)]
     videos = [
         video
         for video in find_videos(folder)
-        if recursive or (video.parent == folder and video.suffix.lower() in VIDEO_SUFFIXES)
+        if (recursive or (video.parent == folder and video.suffix.lower() in VIDEO_SUFFIXES))
+        and not video.name.endswith(VIDEO_OUTPUT_SUFFIX)
     ]
     if not videos:
         deeper = "" if recursive else "; -r also looks in its subfolders"
@@ -59,7 +66,8 @@ def output_stems(videos: Sequence[str]) -> list[str]:
     stems: list[str] = []
     for video in videos:
         path = Path(video)
-        stem = "stdin" if video == STDIN else (path.name if path.is_dir() else path.stem) or "video"
+        # A folder may be given as "." or "..".
+        stem = "stdin" if video == STDIN else (path.resolve().name if path.is_dir() else path.stem) or "video"
         candidate, number = stem, 1
         while candidate in stems:
             number += 1

@@ -151,7 +151,7 @@ def fit_joints(
     Args:
         keypoints: In shares of the region, 0..1.
         annotated: The joints, likewise; NaN = not annotated. A joint without a row is predicted as NaN.
-        groups: Number of each row's video: whole videos are held out, rows where there is only one.
+        groups: Number of each row's video: whole videos are held out, stretches of it where there is only one.
         names: One per joint.
         model_sha256: Of the weights that found the keypoints.
         seed: Deals the videos out.
@@ -182,16 +182,20 @@ def fit_joints(
 
 
 def split_folds(groups: Int[ndarray, " row"], folds: int, seed: int) -> list[ndarray]:
-    """Deal the rows out to folds, whole groups at a time; single rows where all are of one group.
+    """Deal the rows out to folds, whole groups at a time.
+
+    Where all rows are of one group, they are cut into stretches instead: were single frames dealt out, a map
+    could look the answer up in the frame before.
 
     Returns:
         A mask of the rows of each fold; as many folds as were asked for, or as there are groups.
     """
-    if len(np.unique(groups)) == 1:
-        groups = np.arange(len(groups))
     labels, number = np.unique(groups, return_inverse=True)
-    fold_of_group = np.random.default_rng(seed).permutation(np.arange(len(labels)) % folds)
-    return [fold_of_group[number] == fold for fold in range(min(folds, len(labels)))]
+    if len(labels) == 1:
+        fold_of_row = np.arange(len(groups)) * folds // len(groups)
+    else:
+        fold_of_row = np.random.default_rng(seed).permutation(np.arange(len(labels)) % folds)[number]
+    return [fold_of_row == fold for fold in np.unique(fold_of_row)]
 
 
 def to_shares(xy: Float[ndarray, "*batch 2"], region: Region) -> Float[ndarray, "*batch 2"]:

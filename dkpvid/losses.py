@@ -32,3 +32,22 @@ def perceptual_loss(
         for got, want, scale in zip(network(reconstruction), wanted, network.scales, strict=True)
     ]
     return torch.stack(losses).sum()
+
+
+def distillation_loss(
+    student: Float[Tensor, "batch channel row column"], teacher: Float[Tensor, "batch channel row column"]
+) -> Float[Tensor, ""]:
+    """How differently two networks see the same scene: minus the cosine of their embeddings.
+
+    Args:
+        student: One embedding per sample; gets the gradient.
+        teacher: The embedding to agree with, of the same shape.
+
+    Returns:
+        The mean over the batch, from -1 (they agree) to 1.
+
+    Source: Anand et al., Depth-Guided Self-Supervised Human Keypoint Detection via Cross-Modal
+    Distillation, eq. 4 (which prints the cosine and minimises its negative).
+    """
+    cosine = F.cosine_similarity(student.flatten(1).float(), teacher.flatten(1).float(), dim=1)
+    return -cosine.mean()

@@ -5,6 +5,7 @@ In all of them NaN = not annotated, or not observed, and does not count.
 
 import numpy as np
 from numpy import ndarray
+from scipy.ndimage import maximum_filter
 
 from dkpvid.shapes import Bool, Float, Int
 
@@ -21,6 +22,8 @@ DEEPFASHION_RADIUS_PX = 6.0
 """Of PCK@6px, in 256 x 256 images."""
 NUM_RESAMPLES = 1000
 """Of the bootstrap."""
+STRETCHES = 20
+"""That a single video is cut into for the bootstrap."""
 
 # --- The papers' protocols ----------------------------------------------------------------------------------
 
@@ -149,11 +152,13 @@ def _swap_where_closer(
 def pck(errors: Float[ndarray, "row joint"], thresholds: Float[ndarray, " threshold"]) -> list[float]:
     """Percentage of correct keypoints: the share of errors, 0..1, below each threshold of the same unit.
 
+    Without any known error it is 0.
+
     >>> pck(np.array([[1.0, 3.0], [np.nan, 8.0]]), np.array([2.0, 10.0]))
     [0.3333333333333333, 1.0]
     """
     known = errors[~np.isnan(errors)]
-    return [float((known < threshold).mean()) for threshold in thresholds]
+    return [float((known < threshold).sum() / max(len(known), 1)) for threshold in thresholds]
 
 
 def bootstrap_interval(
@@ -161,7 +166,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """95 % interval of the mean error, were other videos annotated.
 
-    Whole groups are drawn, as the frames of one video resemble each other; rows, where there is one group.
+    Whole groups are drawn, as the frames of one video resemble each other; where there is only one, stretches
+    of its rows: a twentieth each.
 
     Args:
         errors: NaN does not count.
@@ -169,7 +175,7 @@ def bootstrap_interval(
         seed: Same seed, same interval.
     """
     if len(np.unique(groups)) == 1:
-        groups = np.arange(len(errors))
+        groups = np.arange(len(errors)) * min(len(errors), STRETCHES) // len(errors)
     labels, number = np.unique(groups, return_inverse=True)
     sums = np.bincount(number, np.nansum(errors, axis=1))
     counts = np.bincount(number, (~np.isnan(errors)).sum(axis=1))
@@ -251,19 +257,22 @@ def foreground(
     return moving
 
 
-def share_on(mask: Bool[ndarray, "frame row column"], xy: Float[ndarray, "frame keypoint 2"]) -> float:
-    """Share of the keypoints that lie within one heatmap cell (1/32 of a side) of a mask, 0..1.
+def share_on(
+    mask: Bool[ndarray, "frame row column"], xy: Float[ndarray, "frame keypoint 2"]
+) -> tuple[float, float]:
+    """Share of the keypoints that lie on a mask, or within one heatmap cell (1/32 of a side) of it, 0..1.
 
     Args:
         mask: True where it is.
-        xy: In shares of the frame's sides, 0..1. NaN does not count.
+        xy: In shares of the frame's sides, 0..1. NaN does not count; NaN alone gives NaN.
+
+    Returns:
+        That share, and the share of the picture that is on the mask or as near: what chance would give.
     """
     height, width = mask.shape[1:]
-    reach_rows, reach_columns = -(-height // 32), -(-width // 32)
-    hits = []
-    for picture, points in zip(mask, xy, strict=True):
-        known = points[~np.isnan(points).any(axis=1)]
-        for column, row in np.clip(known * [width, height], 0, [width - 1, height - 1]).astype(int):
-            part = picture[max(row - reach_rows, 0) : row + reach_rows + 1]
-            hits.append(bool(part[:, max(column - reach_columns, 0) : column + reach_columns + 1].any()))
-    return float(np.mean(hits)) if hits else float("nan")
+    near = maximum_filter(mask, (1, 2 * -(-height // 32) + 1, 2 * -(-width // 32) + 1), mode="constant")
+    known = ~np.isnan(xy).any(axis=2)
+    pixel = np.where(known[..., None], xy * [width, height], 0.0)
+    column, row = np.moveaxis(np.clip(pixel, 0, [width - 1, height - 1]).astype(int), 2, 0)
+    hits = near[np.arange(len(mask))[:, None], row, column][known]
+    return float(hits.mean()) if len(hits) else float("nan"), float(near.mean())

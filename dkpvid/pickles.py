@@ -44,17 +44,18 @@ class StandIn:
 class _ArrayUnpickler(pickle.Unpickler):
     """Finds only what numpy arrays are made of; every other global becomes a `StandIn`."""
 
-    # What this numpy builds its arrays with, wherever its modules lie; pickles of other versions name others.
-    _builders: ClassVar[dict[str, Any]] = {
-        "numpy.ndarray": ndarray,
-        "numpy.dtype": np.dtype,
-        "core.multiarray._reconstruct": np.zeros(1).__reduce_ex__(2)[0],
-        "core.numeric._frombuffer": np.zeros(1).__reduce_ex__(5)[0],
+    # What this numpy builds its arrays with; older and newer versions wrote other module names.
+    _builders: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy", "ndarray"): ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("numpy.core.multiarray", "_reconstruct"): np.zeros(1).__reduce_ex__(2)[0],
+        ("numpy._core.multiarray", "_reconstruct"): np.zeros(1).__reduce_ex__(2)[0],
+        ("numpy.core.numeric", "_frombuffer"): np.zeros(1).__reduce_ex__(5)[0],
+        ("numpy._core.numeric", "_frombuffer"): np.zeros(1).__reduce_ex__(5)[0],
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        place = f"{module}.{name}".removeprefix("numpy._").removeprefix("numpy.core").removeprefix("core")
-        return self._builders.get(f"core{place}" if place.startswith(".") else place, StandIn)
+        return self._builders.get((module, name), StandIn)
 
 
 def unpickle_arrays(data: bytes, name: str) -> object:

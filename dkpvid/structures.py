@@ -76,9 +76,9 @@ class Track:
     """Presentation times, not necessarily evenly spaced."""
     xy: Float[ndarray, "frame keypoint 2"]
     confidence: Float[ndarray, "frame keypoint"]
-    """0..1; see `dkpvid.detect.confidence_from_spread`."""
+    """0..1; see `dkpvid.detect.confidence_from_covariance`."""
     covariance: Float[ndarray, "frame keypoint 3"]
-    """(xx, xy, yy) in square pixels: of the detection, and after the Kalman smoother of its estimate."""
+    """(xx, xy, yy) in square pixels: of the heatmap, and after the Kalman smoother of its estimate's error."""
     raw_xy: Float[ndarray, "frame keypoint 2"] | None = None
     """The detections that `xy` was smoothed from; None before smoothing."""
     flags: tuple[tuple[str, ...], ...] = ()

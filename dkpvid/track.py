@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from dkpvid.annotate import Annotator, DrawStyle
 from dkpvid.checkpoint import Weights
 from dkpvid.config import TrackConfig, to_dict
 from dkpvid.coordinates import Region
-from dkpvid.detect import Detector, detect
+from dkpvid.detect import Detector, confidence_from_covariance, detect
 from dkpvid.devices import choose_device
 from dkpvid.errors import VideoError
 from dkpvid.schema import TrackHeader
@@ -81,8 +83,8 @@ class Tracker:
     def stream(self, frames: Iterable[Frame], info: VideoInfo) -> Iterator[Track]:
         """Smoothed pieces of the track, in order, each as soon as it is final."""
         region = self._region(info)
-        side = max(region.width, region.height) if region else max(info.width, info.height)
-        smoother = make_smoother(self.config.smoothing, side)
+        area = region or Region(0, 0, info.width, info.height)
+        smoother = make_smoother(self.config.smoothing, float(max(area.width, area.height)))
         found = detect(
             self.detector,
             frames,
@@ -93,13 +95,22 @@ class Tracker:
         )
         for piece in found:
             if (final := smoother.push(piece)) is not None:
-                yield final
+                yield _rate_filled(final, area)
         if (final := smoother.finish()) is not None:
-            yield final
+            yield _rate_filled(final, area)
 
     def _region(self, info: VideoInfo) -> Region | None:
         region = self.config.region
         return None if region is None else region.clipped(info.width, info.height)
+
+
+def _rate_filled(track: Track, area: Region) -> Track:
+    """Where the smoother bridged a missing detection, its covariance tells how far that is to be trusted."""
+    if track.raw_xy is None:
+        return track
+    is_filled = np.isnan(track.raw_xy).any(axis=2) & np.isfinite(track.xy).all(axis=2)
+    filled_confidence = confidence_from_covariance(track.covariance, area)
+    return replace(track, confidence=np.where(is_filled, filled_confidence, track.confidence))
 
 
 def track_video(
@@ -148,6 +159,8 @@ def track_video(
                 sink.write(piece)
         lost = tuple(reader.lost)
         if not pieces:
+            if is_stopped:
+                raise VideoError(f"{source}: stopped before its first frame")
             why = f" ({lost[0].reason})" if lost else "; check --start and --end"
             raise VideoError(f"{source}: no frame could be decoded{why}")
         for sink in sinks:

@@ -1,27 +1,16 @@
-"""`train`: fit AutoLink to the frames of a folder of videos."""
+"""`train`: fit AutoLink to the frames of a folder of videos, or to their depth maps (the teacher)."""
 
-import os
-import time
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
-import torch
-from numpy import ndarray
 from torch import Tensor
 
 from dkpvid.config import TrainConfig
-from dkpvid.data import batches, load_frames
-from dkpvid.devices import autocast, choose_device
-from dkpvid.downloads import VGG16, fetch
-from dkpvid.errors import TrainingError, UsageError
+from dkpvid.data import load_frames
+from dkpvid.depth import load_depth
+from dkpvid.devices import choose_device
+from dkpvid.fitting import fit, load_perceptual_net
 from dkpvid.losses import perceptual_loss
-from dkpvid.models.autolink import AutoLink, Reconstruction
-from dkpvid.models.perceptual import MobileNetV1Features, Vgg16Features
-from dkpvid.runs import Run
-from dkpvid.shapes import Float, Int, UInt8
-
-PREVIEW_IMAGES = 8
+from dkpvid.models.autolink import AutoLink
 
 
 def train(
@@ -30,127 +19,46 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     on_video: Callable[[int, int], None] = lambda done, total: None,
+    on_depth: Callable[[int, int], None] = lambda done, total: None,
     on_step: Callable[[int, float | None], None] = lambda step, loss: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Train until `config.steps`, or until asked to stop; either way the run folder can be resumed.
+    """Fit AutoLink without labels: see how well the keypoints alone let a picture be painted back.
 
     Args:
         config: What to train, on what, and where to.
         resume: Go on from the run folder's checkpoint; the result is that of an uninterrupted run.
         overwrite: Replace a run that is already there.
-        on_video: Called while videos are decoded, with (done, in all).
+        on_video: Called while videos are read, with (done, in all).
+        on_depth: Called while depth maps are made, with (frames done, in all).
         on_step: Called after every step, with (steps done, latest known loss).
         should_stop: Asked after every step.
 
     Returns:
-        The number of steps done so far.
-
-    Raises:
-        TrainingError: the loss or a weight is no longer a number; the last good state is kept.
+        The number of steps done so far; see `dkpvid.fitting.fit` for what can go wrong.
     """
     device = choose_device(config.device)
     perceptual_net = load_perceptual_net(config.perceptual, config.perceptual_weights).to(device)
     frames = load_frames(config.data, config.model.image_size, workers=config.workers, on_video=on_video)
-    run = Run(config, resume, overwrite)
+    if config.modality == "depth":
+        frames = load_depth(frames, config.depth, device, on_frame=on_depth)
 
-    torch.manual_seed(config.seed)
-    model = AutoLink(config.model).to(device)
-    model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    def losses(model: AutoLink, batch: Tensor) -> dict[str, Tensor]:
+        images = as_rgb(batch)
+        return {"loss": perceptual_loss(perceptual_net, model(images, config.mask_ratio).images, images)}
+
+    return fit(
+        config,
+        frames,
+        losses,
+        as_rgb,
+        resume=resume,
+        overwrite=overwrite,
+        on_step=on_step,
+        should_stop=should_stop,
     )
-    first_step = run.load(model, optimizer)
-    preview = to_images(frames.read(spread(len(frames), PREVIEW_IMAGES)), device)
-
-    order = batches(len(frames), config.batch_size, config.seed, first_step)
-    latest_loss: float | None = None
-    started = time.perf_counter()
-    model.train()
-    for step in range(first_step + 1, config.steps + 1):
-        images = to_images(frames.read(next(order)), device)
-        if config.flip:
-            images = random_flip(images)
-        with autocast(device, config.precision):
-            result = model(images, config.mask_ratio)
-            loss = perceptual_loss(perceptual_net, result.images, images)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-        is_stopping = should_stop()
-        is_last = is_stopping or step == config.steps
-        if step % config.log_every == 0 or step % config.checkpoint_every == 0 or is_last:
-            latest_loss = value = loss.item()  # the only wait for the device
-            if not np.isfinite(value):
-                raise TrainingError(f"the loss is {value} at step {step}; {run.advice}")
-            if step % config.log_every == 0:
-                rate = (step - first_step) / (time.perf_counter() - started)
-                run.log(step, {"loss": value, "steps_per_second": round(rate, 3)})
-        if step % config.preview_every == 0 or step == config.steps:
-            run.save_preview(step, preview, reconstruct(model, preview, config.mask_ratio))
-        if step % config.checkpoint_every == 0 or is_last:
-            run.save(step, model, optimizer)
-        on_step(step, latest_loss)
-        if is_stopping:
-            return step
-    return config.steps
 
 
-def load_perceptual_net(name: str, weights: Path | None) -> Vgg16Features | MobileNetV1Features:
-    """A frozen network to compare pictures with; see `TrainConfig.perceptual`.
-
-    Args:
-        name: vgg16 or mobilenet-v1.
-        weights: Its file; None takes DKPVID_PERCEPTUAL_WEIGHTS, or for vgg16 downloads it on first use.
-    """
-    if weights is None and (path := os.environ.get("DKPVID_PERCEPTUAL_WEIGHTS")):
-        weights = Path(path)
-    if weights is not None and not weights.is_file():
-        raise UsageError(f"no perceptual network at {weights}; --perceptual-weights takes a weights file")
-    network: Vgg16Features | MobileNetV1Features
-    if name == "vgg16":
-        network = Vgg16Features()
-        network.load(weights or fetch(VGG16))
-    elif weights is None:
-        raise UsageError(
-            "mobilenet-v1 needs its weights file: give --perceptual-weights PATH, "
-            "or set DKPVID_PERCEPTUAL_WEIGHTS"
-        )
-    else:
-        network = MobileNetV1Features()
-        network.load(weights)
-    network.requires_grad_(False)
-    return network.eval()
-
-
-def to_images(
-    frames: UInt8[ndarray, "batch size size 3"], device: torch.device
-) -> Float[Tensor, "batch 3 size size"]:
-    """Bytes to the networks' range: RGB in [-1, 1]."""
-    pixels = torch.from_numpy(frames).to(device, non_blocking=True)
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def random_flip(images: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch 3 size size"]:
-    """Mirror each image left to right with chance one half."""
-    is_flipped = torch.rand(len(images), 1, 1, 1).to(images.device) < 0.5
-    return torch.where(is_flipped, images.flip(3), images)
-
-
-def spread(count: int, wanted: int) -> Int[ndarray, " wanted"]:
-    """Evenly spread positions below `count`."""
-    return np.linspace(0, count - 1, wanted).astype(np.int64)
-
-
-@torch.no_grad()
-def reconstruct(
-    model: AutoLink, images: Float[Tensor, "batch 3 size size"], mask_ratio: float
-) -> Reconstruction:
-    """What the model makes of some images, without touching its training or the random state."""
-    model.eval()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        result: Reconstruction = model(images, mask_ratio)
-    model.train()
-    return result
+def as_rgb(batch: Tensor) -> Tensor:
+    """Depth maps as grey pictures; RGB stays."""
+    return batch.expand(-1, 3, -1, -1)

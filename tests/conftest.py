@@ -10,6 +10,12 @@ _hook = install_import_hook("dkpvid", "beartype.beartype")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from dkpvid.checkpoint import save_weights  # noqa: E402
+from dkpvid.config import ModelConfig  # noqa: E402
+from dkpvid.models.detector import KeypointDetector  # noqa: E402
+from dkpvid.models.edge_map import EdgeMap  # noqa: E402
 
 SHARED = Path(os.environ.get("DKPVID_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -23,6 +29,20 @@ def shared() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights file of a small untrained model with six keypoints, which differ from frame to frame."""
+    config = ModelConfig(num_keypoints=6, image_size=64, detector_width=8)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        detector, edge_map = KeypointDetector(config), EdgeMap(config)
+        # Untrained heatmaps are nearly flat, which would leave all keypoints at the centre.
+        torch.nn.init.normal_(detector.head.weight, std=1.0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, config, detector, edge_map)
+    return path
 
 
 @pytest.fixture

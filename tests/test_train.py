@@ -16,13 +16,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+import dkpvid.fitting
 import dkpvid.train
 from dkpvid.checkpoint import load_weights
 from dkpvid.cli import app
 from dkpvid.config import PRESETS, ModelConfig, TrainConfig
 from dkpvid.errors import TrainingError, UsageError
+from dkpvid.fitting import load_perceptual_net, random_flip, to_images
 from dkpvid.models.perceptual import MobileNetV1Features
-from dkpvid.train import load_perceptual_net, random_flip, to_images, train
+from dkpvid.train import train
 
 TINY = ModelConfig(num_keypoints=4, image_size=64, detector_width=4, decoder_width=4, edge_variance=2e-3)
 
@@ -142,13 +144,15 @@ def test_a_finished_run_can_be_extended(data: Path, finished: Path, tmp_path: Pa
 
 
 def test_killed_at_any_moment_and_resumed_equals_uninterrupted(data: Path, tmp_path: Path) -> None:
-    """kill -9 from outside, several times, wherever it hits."""
+    """Kill -9 from outside, several times, wherever it hits."""
     options = ["--keypoints", "4", "--image-size", "64", "--detector-width", "4", "--decoder-width", "4"]
     options += ["--batch-size", "4", "--steps", "40", "--perceptual", "mobilenet-v1", "--device", "cpu"]
     options += ["--log-every", "2", "--checkpoint-every", "3", "--preview-every", "7", "--quiet", "--resume"]
 
     def start(run: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "dkpvid", "train", str(data), "-o", str(run), *options])
+        return subprocess.Popen(
+            [sys.executable, "-m", "dkpvid", "train", str(data), "-o", str(run), *options]
+        )
 
     assert start(tmp_path / "whole").wait() == 0
     killed, rng = tmp_path / "killed", np.random.default_rng(0)
@@ -248,9 +252,7 @@ def test_perceptual_network_must_be_found(tmp_path: Path, monkeypatch: pytest.Mo
         load_perceptual_net("mobilenet-v1", None)
 
 
-def test_vgg16_offline_says_where_to_put_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vgg16_offline_says_where_to_put_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*args: object, **kwargs: object) -> None:
         raise OSError("no network")
 
@@ -294,5 +296,3 @@ def test_presets_are_the_papers() -> None:
     assert (PRESETS["taichi"]["num_keypoints"], PRESETS["taichi"]["edge_variance"]) == (10, 5e-4)
     defaults = TrainConfig(data=Path(), run=Path())
     assert (defaults.steps, defaults.batch_size, defaults.learning_rate) == (20_000, 64, 1e-4)
-
-

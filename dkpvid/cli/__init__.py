@@ -5,6 +5,9 @@ from typing import Annotated
 import typer
 
 from dkpvid import __version__
+from dkpvid.cli.evaluate import evaluate
+from dkpvid.cli.depth import depth
+from dkpvid.cli.distill import distill
 from dkpvid.cli.track import track
 from dkpvid.cli.train import train
 
@@ -16,6 +19,9 @@ app = typer.Typer(
 )
 app.command()(track)
 app.command()(train)
+app.command("eval")(evaluate)
+app.command()(distill)
+app.command()(depth)
 
 
 @app.callback(invoke_without_command=True)

@@ -2,8 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ from dkpvid.cli.shared import EXIT_INTERRUPTED, EXIT_PARTIAL, interrupt_request,
 from dkpvid.config import SmoothingConfig, TrackConfig
 from dkpvid.errors import DataError, DkpvidError, UsageError
 from dkpvid.formats import FORMATS, JsonLinesStream
-from dkpvid.inputs import STDIN, expand_inputs, output_stems, parse_region
+from dkpvid.inputs import STDIN, VIDEO_OUTPUT_SUFFIX, expand_inputs, output_stems, parse_region
 from dkpvid.progress import ProgressReport
 from dkpvid.schema import TrackHeader
 
@@ -40,19 +40,11 @@ class Job:
     @property
     def video_path(self) -> Path | None:
         """The annotated MP4, when one is wanted."""
-        return self._path(".dkp.mp4") if self.with_video and self.stem else None
+        return self._path(VIDEO_OUTPUT_SUFFIX) if self.with_video and self.stem else None
 
     def _path(self, suffix: str) -> Path:
         assert self.stem is not None
         return self.stem.with_name(self.stem.name + suffix)
-
-
-class Outcome(Enum):
-    """How a video went."""
-
-    COMPLETE = 0
-    LOST_FRAMES = 1
-    FAILED = 2
 
 
 def track(
@@ -121,13 +113,20 @@ def track(
 
         tracker = Tracker(load_weights(weights), config)
     with interrupt_request() as stop:
-        outcomes = [run_job(job, tracker, style, crf, stop, quiet) for job in jobs if not stop]
-    if stop:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if all(outcome is Outcome.FAILED for outcome in outcomes):
-        raise typer.Exit(DataError.exit_code)
-    if any(outcome is not Outcome.COMPLETE for outcome in outcomes):
-        raise typer.Exit(EXIT_PARTIAL)
+        codes = [run_job(job, tracker, style, crf, stop, quiet) for job in jobs if not stop]
+    raise typer.Exit(EXIT_INTERRUPTED if stop else overall_exit_code(codes))
+
+
+def overall_exit_code(codes: Iterable[int]) -> int:
+    """One exit code for several videos: that of the failure only when not one of them gave anything.
+
+    >>> overall_exit_code([0, 0]), overall_exit_code([0, 4]), overall_exit_code([4, 4])
+    (0, 3, 4)
+    """
+    different = set(codes)
+    if different <= {0}:
+        return 0
+    return EXIT_PARTIAL if different & {0, EXIT_PARTIAL} else max(different)
 
 
 def plan(
@@ -136,13 +135,15 @@ def plan(
     """What to do, all of it checked before anything is done.
 
     Raises:
-        UsageError: an unknown format, or an output that is there already.
+        UsageError: an unknown format, a folder that cannot be written to, an output that is there already.
         DataError: an input names no video.
     """
     names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
     for name in names:
         if name not in FORMATS:
             raise UsageError(f"unknown format {name!r}; choose from {', '.join(FORMATS)}")
+    if output != "-":
+        check_folder(Path(output))
     sources = expand_inputs(inputs, recursive)
     jobs = [
         # What comes through a pipe cannot be read a second time, for drawing on it.
@@ -158,11 +159,28 @@ def plan(
     return jobs
 
 
-def run_job(
-    job: Job, tracker: "Tracker", style: DrawStyle, crf: int, stop: list[int], quiet: bool
-) -> Outcome:
-    """Track one video and write its outputs; what goes wrong is one line on stderr."""
+def check_folder(folder: Path) -> None:
+    """See that outputs can be written to a folder, or that it can be made, before hours of work.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"{existing} is not a folder; choose another one with -o")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{existing} is read-only; choose another folder with -o")
+
+
+def run_job(job: Job, tracker: "Tracker", style: DrawStyle, crf: int, stop: list[int], quiet: bool) -> int:
+    """Track one video and write its outputs; what goes wrong is one line on stderr.
+
+    Returns:
+        The exit code that it alone would lead to.
+    """
     from dkpvid.track import render, track_video
+
+    tracked: TrackedVideo | None = None
 
     def make_sinks(header: TrackHeader) -> "list[TrackSink]":
         if job.stem is None:
@@ -179,7 +197,8 @@ def run_job(
                 should_stop=lambda: bool(stop),
             )
         if job.video_path is not None:
-            # When tracking was stopped, only what was tracked is drawn.
+            # When tracking was stopped, what was tracked is drawn; a request after that ends the drawing.
+            num_requests = len(stop)
             with ProgressReport(f"drawing {job.source}", "frames", len(tracked.track), quiet) as progress:
                 remark = render(
                     job.source,
@@ -188,9 +207,9 @@ def run_job(
                     style=style,
                     crf=crf,
                     on_frame=lambda done, info: progress.update(done),
-                    should_stop=lambda: len(stop) > 1,
+                    should_stop=lambda: len(stop) > num_requests,
                 )
-            if remark:
+            if remark and not quiet:
                 typer.echo(f"note: {remark}", err=True)
     except BrokenPipeError:
         # The reader has what it wanted. Python would complain at exit if it could still flush to the pipe.
@@ -198,27 +217,27 @@ def run_job(
         raise typer.Exit(0) from None
     except DkpvidError as error:
         typer.echo(f"error: {error}", err=True)
-        return Outcome.FAILED
+        # Without its drawing, a video's keypoints are still complete.
+        return EXIT_PARTIAL if tracked else error.exit_code
     except OSError as error:
-        typer.echo(
-            f"error: {job.source}: {error.strerror}: {error.filename}; choose another folder with -o",
-            err=True,
-        )
-        return Outcome.FAILED
+        # The second name, when there is one, is the final name of a file that was to be renamed.
+        place = error.filename2 or error.filename or job.source
+        typer.echo(f"error: {place}: {error.strerror}; choose another folder with -o", err=True)
+        return EXIT_PARTIAL if tracked else DataError.exit_code
     return report(job, tracked, quiet)
 
 
-def report(job: Job, tracked: "TrackedVideo", quiet: bool) -> Outcome:
-    """Say how it went, in one line."""
+def report(job: Job, tracked: "TrackedVideo", quiet: bool) -> int:
+    """Say how it went, in one line; the exit code that it alone would lead to."""
     if tracked.lost:
         first = tracked.lost[0]
         typer.echo(
-            f"warning: {job.source}: {len(tracked.lost)} damaged parts were passed over, the first at packet "
-            f"{first.packet} ({first.reason}); {len(tracked.track)} frames were tracked",
+            f"warning: {job.source}: {len(tracked.lost)} damaged part(s) passed over, the first at packet "
+            f"{first.packet} ({first.reason}); {len(tracked.track)} frame(s) tracked",
             err=True,
         )
-        return Outcome.LOST_FRAMES
+        return EXIT_PARTIAL
     if not quiet:
         written = ", ".join(str(path) for path in [*job.data_paths, job.video_path] if path)
-        typer.echo(f"{job.source}: {len(tracked.track)} frames -> {written or 'stdout'}", err=True)
-    return Outcome.COMPLETE
+        typer.echo(f"{job.source}: {len(tracked.track)} frame(s) -> {written or 'stdout'}", err=True)
+    return 0

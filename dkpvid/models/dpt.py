@@ -1,9 +1,10 @@
 """MiDaS 3.1: a dense prediction transformer with a SwinV2 backbone; one picture in, its nearness out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -105,12 +106,12 @@ class _ResidualUnit(nn.Module):
 
 def build_dpt(variant: DptVariant) -> DptSwinV2:
     """The network of a published size, with random weights."""
-    backbone = timm.create_model(variant.backbone, features_only=True)
+    backbone: Any = timm.create_model(variant.backbone, features_only=True)
     return DptSwinV2(backbone, backbone.feature_info.channels())
 
 
 def load_dpt(network: DptSwinV2, path: Path, name: str) -> None:
-    """Fill the network from a published file: MiDaS's own `.pt`, or safetensors of the `transformers` library.
+    """Fill the network from a published file: MiDaS's own `.pt`, or the safetensors of `transformers`.
 
     Args:
         network: Of the size that the file was made for.
@@ -131,36 +132,58 @@ _UNUSED = re.compile(
     r"|^scratch\.refinenet4\.resConfUnit1\.|^neck\.fusion_stage\.layers\.0\.residual_layer1\."
 )
 
-# Patterns of published names and what they become, applied in this order. `{+1}` is replaced by the group's
-# number plus one, `{4-}` by four minus it: timm keeps each down-sampling at the start of the next stage, and
-# our fusion blocks are counted from coarse to fine, as in `transformers`.
-_RENAMES = (
-    # The .pt files of MiDaS
-    (r"^pretrained\.model\.layers\.(\d)\.downsample", "backbone.layers_{+1}.downsample"),
-    (r"^pretrained\.model\.layers\.(\d)", r"backbone.layers_\1"),
+
+def _next_stage(match: re.Match[str]) -> str:
+    # timm keeps each down-sampling at the start of the next stage, published files at the end of the last.
+    return f"backbone.layers_{int(match[1]) + 1}.downsample"
+
+
+# Patterns of published names and what they become, applied in this order.
+_RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    # MiDaS
+    (r"^pretrained\.model\.layers\.(\d)\.downsample", _next_stage),
+    (r"^pretrained\.model\.layers\.", "backbone.layers_"),
     (r"^pretrained\.model\.", "backbone."),
-    (r"^scratch\.layer(\d)_rn", "neck.{-1}"),
-    (r"^scratch\.refinenet(\d)", "fusion.{4-}"),
-    (r"resConfUnit", "unit"),
-    (r"out_conv", "project"),
-    (r"^scratch\.output_conv", "head"),
-    # The safetensors of transformers
-    (r"^backbone\.embeddings\.patch_embeddings\.projection", "backbone.patch_embed.proj"),
-    (r"^backbone\.embeddings\.norm", "backbone.patch_embed.norm"),
-    (r"^backbone\.encoder\.layers\.(\d)\.downsample", "backbone.layers_{+1}.downsample"),
-    (r"^backbone\.encoder\.layers\.(\d)", r"backbone.layers_\1"),
-    (r"attention\.self\.(query|value)\.bias", lambda match: f"attn.{match[1][0]}_bias"),
-    (r"attention\.self\.continuous_position_bias_mlp", "attn.cpb_mlp"),
-    (r"attention\.self", "attn"),
-    (r"attention\.output\.dense", "attn.proj"),
-    (r"intermediate\.dense", "mlp.fc1"),
-    (r"output\.dense", "mlp.fc2"),
-    (r"layernorm_before", "norm1"),
-    (r"layernorm_after", "norm2"),
-    (r"^neck\.convs", "neck"),
-    (r"^neck\.fusion_stage\.layers", "fusion"),
-    (r"residual_layer", "unit"),
-    (r"convolution", "conv"),
-    (r"projection", "project"),
-    (r"^head\.head", "head"),
+    (r"^scratch\.layer(\d)_rn", lambda match: f"neck.{int(match[1]) - 1}"),
+    # Counted from fine to coarse; ours run from coarse to fine.
+    (r"^scratch\.refinenet(\d)", lambda match: f"fusion.{4 - int(match[1])}"),
+    (r"\.resConfUnit", ".unit"),
+    (r"\.out_conv\.", ".project."),
+    (r"^scratch\.output_conv\.", "head."),
+    # transformers
+    (r"^backbone\.embeddings\.patch_embeddings\.projection\.", "backbone.patch_embed.proj."),
+    (r"^backbone\.embeddings\.norm\.", "backbone.patch_embed.norm."),
+    (r"^backbone\.encoder\.layers\.(\d)\.downsample", _next_stage),
+    (r"^backbone\.encoder\.layers\.", "backbone.layers_"),
+    (r"\.attention\.self\.query\.bias", ".attn.q_bias"),
+    (r"\.attention\.self\.value\.bias", ".attn.v_bias"),
+    (r"\.attention\.self\.continuous_position_bias_mlp\.", ".attn.cpb_mlp."),
+    (r"\.attention\.self\.", ".attn."),
+    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"^neck\.convs\.", "neck."),
+    (r"^neck\.fusion_stage\.layers\.", "fusion."),
+    (r"\.residual_layer", ".unit"),
+    (r"\.convolution", ".conv"),
+    (r"\.projection\.", ".project."),
+    (r"^head\.head\.", "head."),
 )
+
+
+def rename_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the tensors of either kind of published file our names; unknown names stay as they are."""
+    renamed = {}
+    for name, value in tensors.items():
+        if not _UNUSED.search(name):
+            for pattern, replacement in _RENAMES:
+                name = re.sub(pattern, replacement, name)
+            renamed[name] = value
+    # transformers keeps queries, keys and values apart; timm computes the three in one go.
+    for name in [name for name in renamed if name.endswith(".attn.query.weight")]:
+        parts = [name.replace("query", part) for part in ("query", "key", "value")]
+        if all(part in renamed for part in parts):
+            renamed[name.replace("query", "qkv")] = torch.cat([renamed.pop(part) for part in parts])
+    return renamed

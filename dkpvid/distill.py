@@ -1,0 +1,107 @@
+"""`distill`: fit AutoLink to RGB frames under a frozen teacher that sees their depth maps."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dkpvid.checkpoint import load_weights
+from dkpvid.config import DistillConfig, ModelConfig
+from dkpvid.data import FramePairs, load_frames
+from dkpvid.depth import load_depth
+from dkpvid.devices import choose_device
+from dkpvid.errors import UsageError
+from dkpvid.fitting import fit, load_perceptual_net
+from dkpvid.losses import distillation_loss, perceptual_loss
+from dkpvid.models.autolink import AutoLink
+from dkpvid.models.detector import Detections
+
+
+def distill(
+    config: DistillConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_video: Callable[[int, int], None] = lambda done, total: None,
+    on_depth: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Callable[[int, float | None], None] = lambda step, loss: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Fit the student: paint the picture back, and agree with what the teacher sees in the depth map.
+
+    Source: Anand et al., Depth-Guided Self-Supervised Human Keypoint Detection via Cross-Modal
+    Distillation, eqs. 4 and 5.
+
+    Args:
+        config: What to train, on what, under which teacher, and where to.
+        resume: Go on from the run folder's checkpoint; the result is that of an uninterrupted run.
+        overwrite: Replace a run that is already there.
+        on_video: Called while videos are read, with (done, in all).
+        on_depth: Called while depth maps are made, with (frames done, in all).
+        on_step: Called after every step, with (steps done, latest known loss).
+        should_stop: Asked after every step.
+
+    Returns:
+        The number of steps done so far; see `dkpvid.fitting.fit` for what can go wrong.
+
+    Raises:
+        UsageError: teacher and student cannot be compared at the chosen layer.
+    """
+    device = choose_device(config.device)
+    weights = load_weights(config.teacher)
+    check_comparable(weights.config, config.model, config.layer)
+    # In eval mode and without gradients: the teacher does not move.
+    teacher = weights.detector.to(device).requires_grad_(False)
+    perceptual_net = load_perceptual_net(config.perceptual, config.perceptual_weights).to(device)
+    images = load_frames(config.data, config.model.image_size, workers=config.workers, on_video=on_video)
+    depth = load_depth(images, config.depth, device, on_frame=on_depth)
+
+    def losses(model: AutoLink, batch: Tensor) -> dict[str, Tensor]:
+        # Image and depth map are channels of one array, so they were mirrored together.
+        images, depth = rgb_of(batch), batch[:, 3:].expand(-1, 3, -1, -1)
+        result = model(images, config.mask_ratio)
+        with torch.no_grad():
+            wanted: Detections = teacher(depth)
+        perceptual = perceptual_loss(perceptual_net, result.images, images)
+        agreement = distillation_loss(
+            embedding(result.detections, config.layer), embedding(wanted, config.layer)
+        )
+        total = config.perceptual_weight * perceptual + config.gamma * agreement
+        return {"loss": total, "perceptual": perceptual, "distillation": agreement}
+
+    return fit(
+        config,
+        FramePairs(images, depth),
+        losses,
+        rgb_of,
+        resume=resume,
+        overwrite=overwrite,
+        on_step=on_step,
+        should_stop=should_stop,
+    )
+
+
+def rgb_of(batch: Tensor) -> Tensor:
+    """The first three channels."""
+    return batch[:, :3]
+
+
+def embedding(detections: Detections, layer: str) -> Tensor:
+    """What is compared between teacher and student: output (the logits), middle or early features."""
+    return {"output": detections.logits, "middle": detections.middle, "early": detections.early}[layer]
+
+
+def check_comparable(teacher: ModelConfig, student: ModelConfig, layer: str) -> None:
+    """Refuse a pair whose embeddings differ in shape.
+
+    Raises:
+        UsageError: they do.
+    """
+    names = ["num_keypoints"] if layer == "output" else ["num_keypoints", "image_size", "detector_width"]
+    for name in names:
+        theirs, ours = getattr(teacher, name), getattr(student, name)
+        if theirs != ours:
+            words = name.removeprefix("num_").replace("_", " ")
+            raise UsageError(
+                f"the teacher has {words} {theirs}, the student {ours}; for --layer {layer} they must agree"
+            )

@@ -1,0 +1,170 @@
+"""The training loop that `train` and `distill` share."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from dkpvid.config import TrainConfig
+from dkpvid.data import batches
+from dkpvid.devices import autocast, choose_device
+from dkpvid.downloads import VGG16, fetch
+from dkpvid.errors import TrainingError, UsageError
+from dkpvid.models.autolink import AutoLink, Reconstruction
+from dkpvid.models.perceptual import MobileNetV1Features, Vgg16Features
+from dkpvid.runs import Run
+from dkpvid.shapes import Float, Int, UInt8
+
+PREVIEW_IMAGES = 8
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """Training frames that are read at random."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: ndarray) -> ndarray:
+        """uint8 [batch, size, size, channel]: RGB, a depth map, or RGB and a depth map."""
+
+
+def fit(
+    config: TrainConfig,
+    frames: FrameSource,
+    compute_losses: Callable[[AutoLink, Tensor], Mapping[str, Tensor]],
+    network_input: Callable[[Tensor], Tensor],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_step: Callable[[int, float | None], None] = lambda step, loss: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Train until `config.steps`, or until asked to stop; either way the run folder can be resumed.
+
+    Args:
+        config: What to train and where to.
+        frames: What to train on.
+        compute_losses: From the model and a batch [batch, channel, size, size] in [-1, 1], the losses by
+            name; the one called "loss" is minimised, the others are logged beside it.
+        network_input: The RGB part of a batch that the model sees, for previews.
+        resume: Go on from the run folder's checkpoint; the result is that of an uninterrupted run.
+        overwrite: Replace a run that is already there.
+        on_step: Called after every step, with (steps done, latest known loss).
+        should_stop: Asked after every step.
+
+    Returns:
+        The number of steps done so far.
+
+    Raises:
+        UsageError: the run folder holds another run.
+        TrainingError: the loss or a weight is no longer a number; the last good state is kept.
+    """
+    device = choose_device(config.device)
+    run = Run(config, resume, overwrite)
+    torch.manual_seed(config.seed)
+    model = AutoLink(config.model).to(device)
+    model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    first_step = run.load(model, optimizer)
+    preview = network_input(to_images(frames.read(spread(len(frames), PREVIEW_IMAGES)), device))
+    order = batches(len(frames), config.batch_size, config.seed, first_step)
+    latest_loss: float | None = None
+    started = time.perf_counter()
+    model.train()
+    for step in range(first_step + 1, config.steps + 1):
+        batch = to_images(frames.read(next(order)), device)
+        if config.flip:
+            batch = random_flip(batch)
+        with autocast(device, config.precision):
+            losses = compute_losses(model, batch)
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+        is_stopping = should_stop()
+        is_last = is_stopping or step == config.steps
+        if step % config.log_every == 0 or step % config.checkpoint_every == 0 or is_last:
+            values = {name: loss.item() for name, loss in losses.items()}  # the only wait for the device
+            latest_loss = values["loss"]
+            if not np.isfinite(latest_loss):
+                raise TrainingError(f"the loss is {latest_loss} at step {step}; {run.advice}")
+            if step % config.log_every == 0:
+                rate = (step - first_step) / (time.perf_counter() - started)
+                run.log(step, {**values, "steps_per_second": round(rate, 3)})
+        if step % config.preview_every == 0 or step == config.steps:
+            run.save_preview(step, preview, reconstruct(model, preview, config.mask_ratio))
+        if step % config.checkpoint_every == 0 or is_last:
+            run.save(step, model, optimizer)
+        on_step(step, latest_loss)
+        if is_stopping:
+            return step
+    return config.steps
+
+
+def load_perceptual_net(name: str, weights: Path | None) -> Vgg16Features | MobileNetV1Features:
+    """A frozen network to compare pictures with; see `TrainConfig.perceptual`.
+
+    Args:
+        name: vgg16 or mobilenet-v1.
+        weights: Its file; None takes DKPVID_PERCEPTUAL_WEIGHTS, or for vgg16 downloads it on first use.
+    """
+    if weights is None and (path := os.environ.get("DKPVID_PERCEPTUAL_WEIGHTS")):
+        weights = Path(path)
+    if weights is not None and not weights.is_file():
+        raise UsageError(f"no perceptual network at {weights}; --perceptual-weights takes a weights file")
+    network: Vgg16Features | MobileNetV1Features
+    if name == "vgg16":
+        network = Vgg16Features()
+        network.load(weights or fetch(VGG16))
+    elif weights is None:
+        raise UsageError(
+            "mobilenet-v1 needs its weights file: give --perceptual-weights PATH, "
+            "or set DKPVID_PERCEPTUAL_WEIGHTS"
+        )
+    else:
+        network = MobileNetV1Features()
+        network.load(weights)
+    network.requires_grad_(False)
+    return network.eval()
+
+
+def to_images(
+    frames: UInt8[ndarray, "batch size size channel"], device: torch.device
+) -> Float[Tensor, "batch channel size size"]:
+    """Bytes to the networks' range, [-1, 1]."""
+    pixels = torch.from_numpy(frames).to(device, non_blocking=True)
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def random_flip(
+    images: Float[Tensor, "batch channel size size"],
+) -> Float[Tensor, "batch channel size size"]:
+    """Mirror each image left to right with chance one half, all of its channels alike."""
+    is_flipped = torch.rand(len(images), 1, 1, 1).to(images.device) < 0.5
+    return torch.where(is_flipped, images.flip(3), images)
+
+
+def spread(count: int, wanted: int) -> Int[ndarray, " wanted"]:
+    """Evenly spread positions below `count`."""
+    return np.linspace(0, count - 1, wanted).astype(np.int64)
+
+
+@torch.no_grad()
+def reconstruct(
+    model: AutoLink, images: Float[Tensor, "batch 3 size size"], mask_ratio: float
+) -> Reconstruction:
+    """What the model makes of some images, without touching its training or the random state."""
+    model.eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        result: Reconstruction = model(images, mask_ratio)
+    model.train()
+    return result

@@ -1,0 +1,72 @@
+"""Files appear complete or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dkpvid.files import cache_folder, put_in_place, temporary_beside, write_then_rename
+
+
+def test_a_temporary_file_is_hidden_beside_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "deep" / "clip.dkp.json"
+    first, second = temporary_beside(path), temporary_beside(path)
+    assert first != second
+    assert first.parent == path.parent
+    assert first.name.startswith(".clip.dkp.")
+    assert first.suffix == ".json"
+    assert not path.exists()
+
+
+def test_success_gives_the_file_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    with write_then_rename(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    with pytest.raises(error), write_then_rename(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_rename_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.mkdir()
+    with pytest.raises(OSError, match=r"result\.json"), write_then_rename(path) as temporary:
+        temporary.write_text("new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are a POSIX matter")
+@pytest.mark.parametrize(("umask", "rights"), [(0o022, 0o644), (0o077, 0o600)])
+def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path, umask: int, rights: int) -> None:
+    path = tmp_path / "result.json"
+    temporary = temporary_beside(path)
+    before = os.umask(umask)
+    try:
+        put_in_place(temporary, path)
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == rights
+
+
+def test_the_cache_folder_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("DKPVID_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("DKPVID_CACHE")
+    assert cache_folder() == tmp_path / "xdg" / "dkpvid"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "dkpvid"

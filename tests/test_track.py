@@ -1,0 +1,185 @@
+"""Tracking a video in the library: outputs are fed, completed or given up, and it can be stopped."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dkpvid.annotate import DrawStyle
+from dkpvid.checkpoint import load_weights
+from dkpvid.config import SmoothingConfig, TrackConfig
+from dkpvid.coordinates import Region
+from dkpvid.detect import confidence_from_covariance
+from dkpvid.errors import UsageError, VideoError
+from dkpvid.schema import TrackHeader
+from dkpvid.structures import LostPacket, Track
+from dkpvid.track import Tracker, TrackSink, render, track_video
+from tests.video.clips import HEIGHT, WIDTH, damaged, ffprobe_times, make_clip
+
+RAW = TrackConfig(device="cpu", batch_size=5, smoothing=SmoothingConfig("none"))
+
+
+class Sink:
+    """Remembers what happened to it."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Track] = []
+        self.lost: Sequence[LostPacket] | None = None
+        self.is_aborted = False
+
+    def write(self, track: Track) -> None:
+        self.pieces.append(track)
+
+    def close(self, lost: Sequence[LostPacket]) -> None:
+        self.lost = lost
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+class FullDisk(Sink):
+    """Takes one piece."""
+
+    def write(self, track: Track) -> None:
+        if self.pieces:
+            raise OSError(28, "No space left on device")
+        super().write(track)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """24 frames, 96 x 64, 25 frames per second."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(make_clip())
+    return path
+
+
+def tracker(weights: Path, config: TrackConfig = RAW) -> Tracker:
+    return Tracker(load_weights(weights), config)
+
+
+def test_sinks_get_the_whole_track_in_pieces(tiny_weights: Path, clip: Path) -> None:
+    sinks, seen, headers = [Sink(), Sink()], [], []
+
+    def make_sinks(header: TrackHeader) -> Sequence[TrackSink]:
+        headers.append(header)
+        return sinks
+
+    tracked = track_video(
+        clip, tracker(tiny_weights), make_sinks, on_frame=lambda done, info: seen.append((done, info.width))
+    )
+    assert seen == [(done, WIDTH) for done in range(1, 25)]
+    assert headers == [tracked.header]
+    assert not tracked.is_stopped
+    for sink in sinks:
+        assert [len(piece) for piece in sink.pieces] == [5, 5, 5, 5, 4]
+        np.testing.assert_array_equal(Track.concatenate(sink.pieces).xy, tracked.track.xy)
+        assert sink.lost == ()
+    np.testing.assert_array_equal(tracked.track.index, np.arange(24))
+    np.testing.assert_allclose(tracked.track.time_seconds, np.arange(24) / 25, rtol=0, atol=1e-9)
+
+
+def test_the_header_tells_model_and_settings(tiny_weights: Path, clip: Path) -> None:
+    config = replace(RAW, region=Region(80, -5, 100, 30))
+    header = track_video(clip, tracker(tiny_weights, config), lambda header: []).header
+    assert header.model_name == "tiny"
+    assert header.model_sha256 == load_weights(tiny_weights).sha256
+    assert header.model_config["num_keypoints"] == 6
+    assert header.keypoints == ("kp0", "kp1", "kp2", "kp3", "kp4", "kp5")
+    assert [edge[:2] for edge in header.skeleton] == [(i, j) for i in range(6) for j in range(i + 1, 6)]
+    weights = load_weights(tiny_weights).edge_map.weights.tolist()
+    assert [edge[2] for edge in header.skeleton] == weights
+    assert header.smoothing == SmoothingConfig("none")
+    assert header.region == Region(80, 0, 16, 25), "clipped to the frame"
+
+
+def test_a_region_outside_the_frame_is_refused(tiny_weights: Path, clip: Path) -> None:
+    config = replace(RAW, region=Region(500, 0, 10, 10))
+    sink = Sink()
+    with pytest.raises(UsageError, match=r"region 500,0,10,10 lies outside the 96x64 frame"):
+        track_video(clip, tracker(tiny_weights, config), lambda header: [sink])
+    assert sink.pieces == []
+
+
+def test_what_is_missing_is_filled_and_rated_by_its_covariance(tiny_weights: Path, clip: Path) -> None:
+    strided = replace(RAW, stride=4, smoothing=SmoothingConfig("kalman"))
+    filled = track_video(clip, tracker(tiny_weights, strided), lambda header: []).track
+    raw = track_video(clip, tracker(tiny_weights), lambda header: []).track
+    is_looked_at = filled.index % 4 == 0
+    assert np.isfinite(filled.xy).all()
+    assert filled.raw_xy is not None
+    np.testing.assert_array_equal(np.isnan(filled.raw_xy).any(axis=(1, 2)), ~is_looked_at)
+    np.testing.assert_allclose(filled.confidence[is_looked_at], raw.confidence[is_looked_at], atol=1e-5)
+    of_estimate = confidence_from_covariance(filled.covariance, Region(0, 0, WIDTH, HEIGHT))
+    np.testing.assert_allclose(filled.confidence[~is_looked_at], of_estimate[~is_looked_at])
+    assert filled.confidence.min() > 0
+
+
+@pytest.mark.parametrize("num_frames", [1, 5, 12])
+def test_stopped_outputs_are_complete_up_to_there(tiny_weights: Path, clip: Path, num_frames: int) -> None:
+    sink, asked = Sink(), iter(range(1000))
+    tracked = track_video(
+        clip, tracker(tiny_weights), lambda header: [sink], should_stop=lambda: next(asked) >= num_frames
+    )
+    assert tracked.is_stopped
+    assert sink.lost == ()
+    assert len(tracked.track) == sum(len(piece) for piece in sink.pieces) == num_frames
+
+
+def test_stopped_before_the_first_frame(tiny_weights: Path, clip: Path) -> None:
+    sink = Sink()
+    with pytest.raises(VideoError, match="stopped before its first frame"):
+        track_video(clip, tracker(tiny_weights), lambda header: [sink], should_stop=lambda: True)
+    assert sink.is_aborted
+    assert sink.lost is None
+
+
+def test_no_frames_in_the_time_that_was_asked_for(tiny_weights: Path, clip: Path) -> None:
+    sink = Sink()
+    with pytest.raises(VideoError, match=r"no frame could be decoded; check --start and --end"):
+        track_video(clip, tracker(tiny_weights, replace(RAW, start_seconds=9.0)), lambda header: [sink])
+    assert sink.is_aborted
+    assert sink.lost is None
+
+
+def test_an_error_gives_all_outputs_up(tiny_weights: Path, clip: Path) -> None:
+    sinks = [Sink(), FullDisk()]
+    with pytest.raises(OSError, match="No space left"):
+        track_video(clip, tracker(tiny_weights), lambda header: sinks)
+    assert [(sink.is_aborted, sink.lost) for sink in sinks] == [(True, None)] * 2
+
+
+def test_damage_is_told_to_the_outputs(tiny_weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.mkv"
+    path.write_bytes(damaged(make_clip(container="matroska"), 0.4, 0.9, holes=8))
+    sink = Sink()
+    tracked = track_video(path, tracker(tiny_weights), lambda header: [sink])
+    assert tracked.lost
+    assert sink.lost == tracked.lost
+    np.testing.assert_array_equal(tracked.track.index, np.arange(len(tracked.track)))
+
+
+@pytest.mark.parametrize("num_frames", [1, 9])
+def test_drawing_can_be_stopped(tiny_weights: Path, clip: Path, tmp_path: Path, num_frames: int) -> None:
+    tracked = track_video(clip, tracker(tiny_weights), lambda header: [])
+    path, drawn, asked = tmp_path / "out.mp4", [], iter(range(1000))
+    render(
+        clip,
+        tracked,
+        path,
+        style=DrawStyle(),
+        on_frame=lambda done, info: drawn.append(done),
+        should_stop=lambda: next(asked) >= num_frames,
+    )
+    assert drawn == list(range(1, num_frames + 1))
+    assert len(ffprobe_times(path)) == num_frames
+
+
+def test_only_what_was_tracked_is_drawn(tiny_weights: Path, clip: Path, tmp_path: Path) -> None:
+    config = replace(RAW, start_seconds=0.2, end_seconds=0.6)
+    tracked = track_video(clip, tracker(tiny_weights, config), lambda header: [])
+    np.testing.assert_array_equal(tracked.track.index, np.arange(5, 15))
+    render(clip, tracked, tmp_path / "out.mp4", style=DrawStyle())
+    np.testing.assert_allclose(ffprobe_times(tmp_path / "out.mp4"), np.arange(10) / 25, rtol=0, atol=1e-3)

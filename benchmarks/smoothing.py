@@ -93,6 +93,7 @@ def detections(
         ],
         axis=-1,
     )
+    covariance *= scene.error_per_spread**2
     # Heatmaps do not know their error exactly either.
     along, across = rng.normal(size=(2, *shape)) * scene.error_per_spread * np.exp(rng.normal(0, 0.2, shape))
     along, across = along * long, across * short

@@ -71,8 +71,9 @@ class Midas:
     @cached_property
     def network(self) -> DptSwinV2:
         """In eval mode, on the device."""
+        path = self.weights or fetch(MIDAS[self.name])
         network = build_dpt(DPT_VARIANTS[self.name])
-        load_dpt(network, self.weights or fetch(MIDAS[self.name]), self.name)
+        load_dpt(network, path, self.name)
         return network.eval().to(self.device)
 
     def __call__(self, images: UInt8[ndarray, "batch size size 3"]) -> Float[Tensor, "batch size size"]:

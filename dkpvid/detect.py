@@ -11,10 +11,13 @@ from torch import Tensor
 from dkpvid.checkpoint import Weights
 from dkpvid.coordinates import Region, model_to_pixels, pixels_per_unit
 from dkpvid.devices import autocast
-from dkpvid.kalman import MEASUREMENT_SCALE
 from dkpvid.shapes import Float, UInt8
 from dkpvid.structures import Frame, Track
 from dkpvid.video.resize import to_square
+
+NOISE_PER_SPREAD = 0.2
+"""Standard error of a keypoint over the standard deviation of its heatmap. The heatmap's spread (2 to 5 % of
+the region) is the width of a learned blob; its mean wanders by about a fifth of that (0.4 to 1 %)."""
 
 CONFIDENCE_RADIUS = 0.05
 """Confidence is the chance that the keypoint lies within this share of the region's mean side."""
@@ -68,7 +71,7 @@ def detect(
         min_confidence: Keypoints below it count as not observed (NaN).
 
     Yields:
-        One unsmoothed track a batch, in pixels of the frame. Its covariance is that of the heatmaps.
+        One unsmoothed track a batch, in pixels of the frame.
     """
     remaining = iter(frames)
     while batch := list(islice(remaining, batch_size)):
@@ -90,8 +93,9 @@ def _detect_batch(
         keypoints, spread = detector(np.stack(squares))
         scale_x, scale_y = pixels_per_unit(area, detector.image_size)
         xy[looked_at] = model_to_pixels(keypoints, area, detector.image_size)
-        covariance[looked_at] = spread * np.array([scale_x**2, scale_x * scale_y, scale_y**2])
-    confidence = confidence_from_covariance(MEASUREMENT_SCALE * covariance, area)
+        scales = np.array([scale_x**2, scale_x * scale_y, scale_y**2])
+        covariance[looked_at] = NOISE_PER_SPREAD**2 * spread * scales
+    confidence = confidence_from_covariance(covariance, area)
     xy[confidence < min_confidence] = np.nan
     return Track(
         index=np.array([frame.index for frame in batch]),

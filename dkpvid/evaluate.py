@@ -9,7 +9,7 @@ import torch
 from numpy import ndarray
 from PIL import Image
 
-from dkpvid.annotations import Annotations, ImageSource, read_annotations
+from dkpvid.annotations import Annotations, ImageSource
 from dkpvid.checkpoint import Weights, load_weights
 from dkpvid.config import EvalConfig
 from dkpvid.coordinates import Region, model_to_pixels
@@ -17,6 +17,7 @@ from dkpvid.detect import Detector
 from dkpvid.devices import choose_device
 from dkpvid.errors import DataError
 from dkpvid.joints import JointMap, fit_joints, to_shares
+from dkpvid.labels import read_annotations
 from dkpvid.metrics import deepfashion_pck, human36m_error, taichi_error
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.paper_sets import read_paper_set

@@ -131,8 +131,8 @@ def load_joints(path: Path, model_sha256: str) -> JointMap:
         raise DataError(f"{path} is no file of joints: {error}") from None
     if joints.model_sha256 != model_sha256:
         raise UsageError(
-            f"{path} was fitted with another model ({joints.model_sha256[:12]}, this one is {model_sha256[:12]}); "
-            "fit it again with `dkpvid eval --save-joints`"
+            f"{path} was fitted with another model ({joints.model_sha256[:12]}, not {model_sha256[:12]}); fit "
+            "it again with `dkpvid eval --save-joints`"
         )
     return joints
 
@@ -151,7 +151,7 @@ def fit_joints(
     Args:
         keypoints: In shares of the region, 0..1.
         annotated: The joints, likewise; NaN = not annotated. A joint without a row is predicted as NaN.
-        groups: Number of each row's video: whole videos are held out, stretches of it where there is only one.
+        groups: Number of each row's video; see `split_folds`.
         names: One per joint.
         model_sha256: Of the weights that found the keypoints.
         seed: Deals the videos out.

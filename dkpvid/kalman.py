@@ -1,7 +1,8 @@
 """A Kalman smoother for keypoints: what the past and the future say about where each one is now.
 
 Model, per keypoint: state (x, y, vx, vy), constant velocity disturbed by white-noise acceleration over the
-real time between two frames; a detection is the position plus noise whose covariance follows the heatmap's.
+real time between two frames; a detection is the position plus noise with the covariance that the track gives,
+which follows the heatmap's.
 So an uncertain detection is interpolated and a certain one followed, with no window to tune.
 
 All lengths are relative to `scale_px`, the size of the tracked region: in a video of twice the resolution
@@ -23,10 +24,6 @@ from dkpvid.structures import Track
 LAG = 256
 """Least number of later frames that an estimate has seen, unless the track ends. A detection's influence
 fades within some ten frames at strength 1, so this is as good as the whole track."""
-
-MEASUREMENT_SCALE = 0.2**2
-"""Variance of a detection's error over the variance of its heatmap. The heatmap's spread (2 to 5 percent of
-the region) is the width of a learned blob; its mean wanders by about a fifth of that (0.4 to 1 percent)."""
 
 NOISE_FLOOR = 1e-3
 """Least standard deviation of a detection, in regions: an eighth of a pixel of a 128-pixel input."""
@@ -194,9 +191,9 @@ class KalmanSmoother:
     ) -> tuple[Float[ndarray, "frame keypoint 2 2"], Bool[ndarray, "frame keypoint"]]:
         """Noise covariance of each detection in square pixels, and whether there is one at all."""
         is_observed = np.isfinite(track.xy).all(-1) & np.isfinite(track.covariance).all(-1)
-        heatmap = np.where(is_observed[..., None], track.covariance, 0.0)[..., [0, 1, 1, 2]]
+        noise = np.where(is_observed[..., None], track.covariance, 0.0)[..., [0, 1, 1, 2]]
         floor = np.eye(2) * (NOISE_FLOOR * self._scale) ** 2
-        return MEASUREMENT_SCALE * heatmap.reshape(*is_observed.shape, 2, 2) + floor, is_observed
+        return noise.reshape(*is_observed.shape, 2, 2) + floor, is_observed
 
     def _start(
         self,

@@ -1,4 +1,4 @@
-"""Scores as functions of arrays: the papers' protocols, errors of predicted joints, and the health of a track.
+"""Scores as functions of arrays: the papers' protocols, errors of predicted joints, health of a track.
 
 In all of them NaN = not annotated, or not observed, and does not count.
 """
@@ -33,7 +33,7 @@ def human36m_error(
     annotated: Float[ndarray, "row 32 2"],
     is_test: Bool[ndarray, " row"],
 ) -> float:
-    """Mean distance of the predicted landmarks, in per cent of the image's side; left and right do not matter.
+    """Mean distance of the predicted landmarks, in per cent of the image's side; left may be right.
 
     Source: He et al. 2022, AutoLink, section 4, and its reference code, after Zhang et al. 2018.
 
@@ -245,7 +245,7 @@ def foreground(
     """Where something moves: pixels unlike the median of all frames.
 
     A pixel belongs to the foreground when a colour differs from the median over time by more than 0.1, and by
-    more than four times its own typical (median) difference there, so that noise and rustling leaves stay out.
+    more than four times its own usual (median) difference there, so that noise and rustling leaves stay out.
     Meant for a camera that stands still; a subject that never moves is background.
 
     Args:

@@ -21,7 +21,7 @@ from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
 
 NUM_SAMPLES = 64
-"""Frames, spread over the video, that the background is told from; fewer, but more than half, of long ones."""
+"""Frames, spread over the video, that the background is told from; of a longer one half of them or more."""
 SAMPLE_SIZE = 128
 """Side that they are resized to, in pixels."""
 

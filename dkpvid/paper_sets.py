@@ -47,7 +47,9 @@ def read_paper_set(data: Path, protocol: str, with_background: bool = True) -> A
         parts = [_taichi(data, split) for split in ("train", "test")]
     (train, train_xy), (test, test_xy) = parts
     if train_xy.shape[1:] != test_xy.shape[1:]:
-        raise DataError(f"{data}: {train_xy.shape[1]} joints in the training split, {test_xy.shape[1]} in the test")
+        raise DataError(
+            f"{data}: {train_xy.shape[1]} joints in the training split, {test_xy.shape[1]} in the test"
+        )
     rows, joints = len(train) + len(test), train_xy.shape[1]
     return Annotations(
         sources=(*train, *test),
@@ -111,7 +113,9 @@ def _deepfashion(data: Path, split: str) -> _Part:
 def _taichi(data: Path, split: str) -> _Part:
     """`eval_images/taichi-256/<split>/`, and `landmark/taichi_<split>_gt` as .npz, .csv or pandas' .pkl."""
     stem = data / "landmark" / f"taichi_{split}_gt"
-    file = next((path for suffix in (".npz", ".csv", ".pkl") if (path := stem.with_suffix(suffix)).is_file()), None)
+    file = next(
+        (path for suffix in (".npz", ".csv", ".pkl") if (path := stem.with_suffix(suffix)).is_file()), None
+    )
     names, xy = _read_landmarks(file or _need(stem.with_suffix(".pkl")))
     folder = data / "eval_images" / "taichi-256" / split
     return [ImageSource(_need(folder / name)) for name in names], np.where(xy < 0, np.nan, xy)
@@ -124,7 +128,9 @@ def _read_landmarks(file: Path) -> tuple[list[str], Float[ndarray, "row joint 2"
                 return [str(name) for name in content["file_name"]], content["keypoints_xy"].astype(float)
         if file.suffix == ".csv":
             lines = [line.split(",") for line in file.read_text().splitlines()[1:] if line.strip()]
-            return [line[1] for line in lines], np.array([line[2:] for line in lines], float).reshape(len(lines), -1, 2)
+            return [line[1] for line in lines], np.array([line[2:] for line in lines], float).reshape(
+                len(lines), -1, 2
+            )
         return _read_data_frame(file)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(f"{file} holds no Taichi landmarks: {error!r}") from None

@@ -1,4 +1,4 @@
-"""Looking into a stranger's pickle without running anything: arrays and plain values come out, nothing else."""
+"""Looking into a stranger's pickle without running anything: arrays and plain values come out."""
 
 import pickle
 from collections.abc import Iterator

@@ -104,13 +104,13 @@ def score_regression(
         if not known.any():
             return JointScore(name, None, None, None, 0)
         interval = bootstrap_interval(share, annotations.groups[rows], seed)
-        return JointScore(name, float(px[known].mean()), float(share[known].mean()), interval, int(known.sum()))
+        return JointScore(
+            name, float(px[known].mean()), float(share[known].mean()), interval, int(known.sum())
+        )
 
     return RegressionScore(
         total=score("all", slice(None), slice(None)),
-        joints=tuple(
-            score(name, slice(None), slice(j, j + 1)) for j, name in enumerate(annotations.names)
-        ),
+        joints=tuple(score(name, slice(None), slice(j, j + 1)) for j, name in enumerate(annotations.names)),
         groups=tuple(
             score(name, annotations.groups == group, slice(None))
             for group, name in enumerate(annotations.group_names)

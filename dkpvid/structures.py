@@ -78,7 +78,7 @@ class Track:
     confidence: Float[ndarray, "frame keypoint"]
     """0..1; see `dkpvid.detect.confidence_from_covariance`."""
     covariance: Float[ndarray, "frame keypoint 3"]
-    """(xx, xy, yy) in square pixels: of the heatmap, and after the Kalman smoother of its estimate's error."""
+    """(xx, xy, yy) of the error in square pixels: the detection's, or the Kalman smoother's estimate's."""
     raw_xy: Float[ndarray, "frame keypoint 2"] | None = None
     """The detections that `xy` was smoothed from; None before smoothing."""
     flags: tuple[tuple[str, ...], ...] = ()

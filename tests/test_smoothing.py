@@ -21,8 +21,8 @@ METHODS = get_args(SmoothingMethod)
 SCALE = 200.0
 
 
-def track_of(xy: Float[ndarray, "frame keypoint 2"], time: object = None, std: float = 5.0) -> Track:
-    """Detections at 25 frames per second, or at the given times, with round heatmaps."""
+def track_of(xy: Float[ndarray, "frame keypoint 2"], time: object = None, std: float = 1.0) -> Track:
+    """Detections at 25 frames per second, or at the given times, with noise of `std` pixels."""
     frames, keypoints = xy.shape[:2]
     return Track(
         index=np.arange(frames),
@@ -41,7 +41,7 @@ def swinging(rng: np.random.Generator) -> Track:
     track = track_of(100 + 15 * np.sin(phase) + rng.normal(0, 1, (600, 3, 2)), time)
     track.xy[rng.random((600, 3)) < 0.1] = np.nan
     track.covariance[...] *= rng.uniform(0.5, 3, (600, 3, 1))
-    track.covariance[..., 1] = rng.uniform(-10, 10, (600, 3))
+    track.covariance[..., 1] = rng.uniform(-0.4, 0.4, (600, 3))
     return replace(track, flags=tuple(("corrupt",) if i == 300 else () for i in range(600)))
 
 
@@ -186,7 +186,7 @@ def textbook_smoother(track: Track, k: int, start: int) -> tuple[ndarray, ndarra
     means, covariances, predicted_means, predicted_covariances, moves = [], [], [], [], []
     for t in range(start, len(track)):
         xx, xy, yy = track.covariance[t, k]
-        noise = kalman.MEASUREMENT_SCALE * np.array([[xx, xy], [xy, yy]])
+        noise = np.array([[xx, xy], [xy, yy]])
         noise = noise + (kalman.NOISE_FLOOR * SCALE) ** 2 * np.eye(2)
         move = np.eye(4)
         if t == start:
@@ -263,7 +263,7 @@ def test_kalman_uncertainty_has_a_direction():
     xy = np.full((41, 1, 2), 50.0)
     xy[20] += 4.0
     track = track_of(xy)
-    track.covariance[20, 0] = (2500.0, 0.0, 1.0)  # x unknown, y known
+    track.covariance[20, 0] = (100.0, 0.0, 0.04)  # x unknown, y known
     pull = smooth(track, SmoothingConfig(), SCALE).xy[20, 0] - 50
     assert pull[0] < 0.3
     assert pull[1] > 3.0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dkpvid.annotate import DrawStyle
 from dkpvid.checkpoint import load_weights
@@ -16,7 +17,7 @@ from dkpvid.errors import UsageError, VideoError
 from dkpvid.schema import TrackHeader
 from dkpvid.structures import LostPacket, Track
 from dkpvid.track import Tracker, TrackSink, render, track_video
-from tests.video.clips import HEIGHT, WIDTH, damaged, ffprobe_times, make_clip
+from tests.video.clips import HEIGHT, WIDTH, dot_frame, ffprobe_times, make_clip
 
 RAW = TrackConfig(device="cpu", batch_size=5, smoothing=SmoothingConfig("none"))
 
@@ -152,13 +153,15 @@ def test_an_error_gives_all_outputs_up(tiny_weights: Path, clip: Path) -> None:
 
 
 def test_damage_is_told_to_the_outputs(tiny_weights: Path, tmp_path: Path) -> None:
-    path = tmp_path / "damaged.mkv"
-    path.write_bytes(damaged(make_clip(container="matroska"), 0.4, 0.9, holes=8))
+    for index in range(4):
+        Image.fromarray(dot_frame(index)).save(tmp_path / f"{index}.png")
+    (tmp_path / "2.png").write_text("no picture")
     sink = Sink()
-    tracked = track_video(path, tracker(tiny_weights), lambda header: [sink])
-    assert tracked.lost
+    tracked = track_video(tmp_path, tracker(tiny_weights), lambda header: [sink])
+    assert [part.packet for part in tracked.lost] == [2]
     assert sink.lost == tracked.lost
-    np.testing.assert_array_equal(tracked.track.index, np.arange(len(tracked.track)))
+    np.testing.assert_array_equal(tracked.track.index, [0, 1, 2])
+    np.testing.assert_allclose(tracked.track.time_seconds, [0, 0.04, 0.12])
 
 
 @pytest.mark.parametrize("num_frames", [1, 9])

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from dkpvid import __version__
-from dkpvid.cli.evaluate import evaluate
 from dkpvid.cli.depth import depth
 from dkpvid.cli.distill import distill
+from dkpvid.cli.evaluate import evaluate
 from dkpvid.cli.track import track
 from dkpvid.cli.train import train
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +20,7 @@ from dkpvid.errors import UsageError
 from dkpvid.progress import ProgressReport
 
 if TYPE_CHECKING:
-    from dkpvid.evaluate import ProtocolScores, RegressionScores
+    from dkpvid.evaluate import RegressionScores
     from dkpvid.motion import MotionScores
     from dkpvid.regression import JointScore
 
@@ -40,7 +41,9 @@ def evaluate(
     ] = None,
     videos: Annotated[
         Path | None,
-        typer.Option(help="Where the annotated videos or pictures are.", show_default="beside the annotations"),
+        typer.Option(
+            help="Where the annotated videos or pictures are.", show_default="beside the annotations"
+        ),
     ] = None,
     background: Annotated[
         bool, typer.Option("--background/--no-background", help="human36m: as filmed, or masked.")
@@ -62,10 +65,17 @@ def evaluate(
 ) -> None:
     """Score keypoints: against annotated joints, under the papers' protocols, or by their motion alone.
 
-    human36m reads S*/WithBackground/ACTION/N.jpg, S*/Landmarks/ACTION/N.mat and, with --no-background,
-    S*/BackgroudMask/ACTION/N.png. deepfashion reads img/ and data_train, data_test as .csv and .json. taichi
-    reads eval_images/taichi-256/train and test, and landmark/taichi_train_gt and taichi_test_gt as .npz, .csv
-    or .pkl. regression takes DeepLabCut projects, Lightning Pose CSV, COCO keypoints JSON and .pose.npz.
+    regression: DATA is a DeepLabCut project, a Lightning Pose CSV, a COCO keypoints JSON, or .pose.npz files.
+
+    motion: DATA is what `dkpvid track` takes; nothing need be annotated, but the camera should stand still.
+
+    human36m: DATA holds S1 to S11, each with WithBackground/ACTION/N.jpg, Landmarks/ACTION/N.mat and, for
+    --no-background, BackgroudMask/ACTION/N.png.
+
+    deepfashion: DATA holds img/, and data_train and data_test as .csv and as .json.
+
+    taichi: DATA holds eval_images/taichi-256/ with train/ and test/, and landmark/ with taichi_train_gt and
+    taichi_test_gt as .npz, .csv or .pkl.
     """
     with reported_errors():
         if weights is not None and runs:
@@ -104,9 +114,11 @@ def _papers(config: EvalConfig, console: Console, quiet: bool) -> dict[str, Any]
     with ProgressReport(f"evaluating {config.data}", "images", None, quiet) as progress:
         scores = evaluate_protocol(config, on_row=_follow(progress))
     summary = _summary([score.value for score in scores])
-    column = "human36m_background" if config.protocol == "human36m" and config.with_background else config.protocol
+    column = (
+        "human36m_background" if config.protocol == "human36m" and config.with_background else config.protocol
+    )
     papers = json.loads(files("dkpvid").joinpath("papers.json").read_text(encoding="utf-8"))
-    table = Table("method", "supervision", "score", title=papers["columns"][column])
+    table = Table("method", "supervision", "score", title=papers["columns"][column], box=SIMPLE)
     for method in papers["methods"]:
         if column in method:
             cell = _plus_minus(method[column], method.get(f"{column}_std"))
@@ -143,7 +155,7 @@ def _regression(
     with ProgressReport(f"evaluating {config.data}", "images", None, quiet) as progress:
         scores = evaluate_regression(config, on_row=_follow(progress))
     for score in scores:
-        console.print(_regression_table(score))
+        console.print(_regression_table(score, PCK_THRESHOLDS))
     if save_joints is not None:
         scores[0].joints.save(save_joints)
         console.print(f"joints -> {save_joints}", markup=False)
@@ -178,23 +190,32 @@ def _regression(
     }
 
 
-def _regression_table(score: "RegressionScores") -> Table:
-    rows = len(score.annotations)
-    groups = len(score.annotations.group_names)
-    table = Table(title=f"{score.model}: joints of {rows} frames in {groups} groups, each group held out once")
-    table.add_column("joint")
-    for name in ("px", "% of body", "95 %", "untrained, %", "mean pose, %", "frames"):
-        table.add_column(name, justify="right")
+def _regression_table(score: "RegressionScores", thresholds: Sequence[float]) -> Table:
+    rows, groups = len(score.annotations), len(score.annotations.group_names)
+    within = ", ".join(
+        f"{share:.0%} within {threshold:g} %"
+        for threshold, share in zip(thresholds, score.keypoints.pck, strict=True)
+        if threshold in (5, 10, 20)
+    )
+    table = Table(
+        title=f"{score.model}: {rows} frames, {groups} videos or folders; errors in % of the body's size",
+        caption=within,
+        box=SIMPLE,
+        padding=(0, 0, 0, 1),
+    )
+    table.add_column("joint", no_wrap=True)
+    for name in ("error", "95 %", "untrained", "mean pose", "px", "places"):
+        table.add_column(name, justify="right", no_wrap=True)
 
     def add(ours: "JointScore", random: "JointScore", mean: "JointScore", style: str = "") -> None:
         interval = ours.interval_percent
         table.add_row(
             ours.name,
-            _number(ours.error_px),
             _number(ours.error_percent),
-            f"{interval[0]:.1f} to {interval[1]:.1f}" if interval else "",
+            f"{interval[0]:.1f}-{interval[1]:.1f}" if interval else "",
             _number(random.error_percent),
             _number(mean.error_percent),
+            _number(ours.error_px),
             str(ours.count),
             style=style,
         )
@@ -226,7 +247,7 @@ def _motion(config: EvalConfig, console: Console, quiet: bool) -> dict[str, Any]
 
 
 def _motion_table(score: "MotionScores") -> Table:
-    table = Table(title=f"{score.model}: keypoints by their motion")
+    table = Table(title=f"{score.model}: keypoints by their motion", box=SIMPLE)
     table.add_column("video")
     for name in ("frames", "on foreground", "(chance)", "jitter, px", "dead", "swaps"):
         table.add_column(name, justify="right")

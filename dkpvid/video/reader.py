@@ -27,11 +27,13 @@ def find_videos(folder: Path) -> list[Path]:
 
     Each video file and GIF is a video, and so is each picture that lies directly in `folder` (a strip of
     frames, or a single one). A subfolder with pictures in it is one video, a picture a frame. Hidden files
-    and folders are passed over.
+    and folders are passed over, and so are depth maps: `x.depth.png`, and a folder `depth` beside pictures.
     """
     videos = []
     for path in natural_order(folder.iterdir()):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.name.endswith(".depth.png"):
+            continue
+        if path.name == "depth" and images_in(folder):
             continue
         if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
             videos.append(path)

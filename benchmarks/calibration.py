@@ -3,9 +3,9 @@
     python benchmarks/calibration.py [VIDEO...] [--weights RUN]
 
 Nobody knows the true place of a keypoint that was learned without labels, but it should stick to the
-picture: when the region that the model sees is moved by some pixels, the keypoint must stay where it was in the
-frame. What it moves by, over the square root of two, is the error of one detection. Compared with the spread of
-the heatmaps, on rendered figures that were not trained on or on given videos, it makes
+picture: when the region that the model sees is moved by some pixels, the keypoint must stay where it was in
+the frame. What it moves by, over the square root of two, is the error of one detection. Compared with the
+spread of the heatmaps, on rendered figures that were not trained on or on given videos, it makes
 `dkpvid.detect.NOISE_PER_SPREAD`.
 """
 

@@ -51,6 +51,7 @@ def prepare(
     out: Annotated[Path, typer.Argument(help="Folder to write train/ into.")],
     size: Annotated[int, typer.Option(help="Side of the square frames, in pixels.")] = 64,
     figure_videos: Annotated[int, typer.Option(help="Rendered videos; half of them wide.")] = 160,
+    recolored: Annotated[int, typer.Option(help="Copies of every real strip in other colours.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the rendered figures and the moved squares.")] = 0,
 ) -> None:
     """Cut real clips to squares around the person, and render figures."""
@@ -79,6 +80,12 @@ def prepare(
         clip_frames = figures.render_clip(scene, num_frames=40, fps=25.0)
         _save_strip(train / f"figure_{number:03d}.png", [to_square(r.image, size) for r in clip_frames])
     print(f"{figure_videos} rendered videos of 40 frames")
+    real = [strip for strip in find_videos(train) if not strip.name.startswith("figure_")]
+    for number in range(recolored):
+        for strip in real:
+            with Image.open(strip) as picture:
+                colors = recolor(np.asarray(picture.convert("RGB")), rng)
+            Image.fromarray(colors).save(train / f"{strip.stem}_recolored{number}.png")
 
 
 @app.command()
@@ -100,7 +107,7 @@ def train(
         "cpu",
         "--resume",
     ]
-    print(" ".join(command[2:] + (options or [])))
+    print(" ".join(command[2:] + (options or [])), flush=True)
     raise typer.Exit(subprocess.call(command + (options or [])))
 
 
@@ -113,6 +120,17 @@ def publish(run: Annotated[Path, typer.Argument(help="A finished run folder.")])
     path = ROOT / "weights" / "default.safetensors"
     save_weights(path, weights.config, weights.detector, weights.edge_map, half=True)
     print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, sha256 {load_weights(path).sha256}")
+
+
+def recolor(image: ndarray, rng: np.random.Generator) -> ndarray:
+    """The same picture in other colours: a negative half of the time, channels shuffled, range changed.
+
+    Few people are in the clips, and most of them wear dark trousers: without this, a keypoint learns to be
+    "the dark thing".
+    """
+    negative = 255 - image if rng.random() < 0.5 else image
+    gain, offset = rng.uniform(0.6, 1.1, 3), rng.uniform(-20, 40, 3)
+    return np.clip(negative[..., rng.permutation(3)] * gain + offset, 0, 255).astype(np.uint8)
 
 
 def _jittered(square: tuple[int, int, int] | None, rng: np.random.Generator) -> list[Region | None]:

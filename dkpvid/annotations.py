@@ -77,13 +77,14 @@ class Pictures:
         Raises:
             DataError: there is none, or the search finds several.
         """
-        named = Path(*label.replace("\\", "/").split("/"))
-        for folder in self._folders:
-            for path in (folder / named, folder / named.name):
-                for candidate in (path, *(path.with_suffix(suffix) for suffix in sorted(IMAGE_SUFFIXES))):
-                    if candidate.is_file():
-                        return candidate
-        found = self._by_stem.get(named.stem, [])
+        parts = label.replace("\\", "/").split("/")
+        # The picture's own folder stays in the name: other folders have an img001 too.
+        tails = [Path(*parts[start:]) for start in range(max(len(parts) - 1, 1))]
+        for path in (folder / tail for tail in tails for folder in self._folders):
+            for candidate in (path, *(path.with_suffix(suffix) for suffix in sorted(IMAGE_SUFFIXES))):
+                if candidate.is_file():
+                    return candidate
+        found = self._by_stem.get(tails[0].stem, [])
         if len(found) == 1:
             return found[0]
         why = f"is there {len(found)} times, such as {found[0]}" if found else "is missing"

@@ -5,13 +5,12 @@ The string under a field is its help text on the command line.
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import UsageError
 
 SmoothingMethod = Literal["kalman", "one-euro", "savgol", "median", "none"]
-EvalProtocol = Literal["human36m", "deepfashion", "taichi", "regression", "motion"]
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,8 @@ class EvalConfig:
     """What models are scored on, and how."""
 
     data: Path
-    protocol: EvalProtocol
+    protocol: str
+    """human36m, deepfashion, taichi, regression or motion."""
     weights: tuple[str | None, ...] = (None,)
     """The models to score, one after the other; None = those of the package."""
     videos: Path | None = None
@@ -192,7 +192,7 @@ class EvalConfig:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        allowed = get_args(EvalProtocol)
+        allowed = ("human36m", "deepfashion", "taichi", "regression", "motion")
         if self.protocol not in allowed:
             raise UsageError(f"unknown protocol {self.protocol!r}; choose one of {', '.join(allowed)}")
         if not 2 <= self.folds <= 1000:

@@ -146,9 +146,9 @@ def find_own_depth(video: Path) -> Path | None:
 
 def _read_own(path: Path) -> Iterator[Float[Tensor, "1 height width"]]:
     if path.is_dir():
-        maps = natural_order(file for file in path.iterdir() if file.suffix.lower() in OWN_DEPTH_SUFFIXES)
-        for file in maps:
-            yield torch.from_numpy(_read_map(file))[None]
+        for file in natural_order(path.iterdir()):
+            if file.suffix.lower() in OWN_DEPTH_SUFFIXES and not file.name.startswith("."):
+                yield torch.from_numpy(_read_map(file))[None]
         return
     strip = torch.from_numpy(_read_map(path))
     height, width = strip.shape

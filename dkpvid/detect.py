@@ -15,7 +15,7 @@ from dkpvid.shapes import Float, UInt8
 from dkpvid.structures import Frame, Track
 from dkpvid.video.resize import to_square
 
-NOISE_PER_SPREAD = 0.2
+NOISE_PER_SPREAD = 0.35
 """Standard error of a keypoint over the standard deviation of its heatmap. The heatmap's spread (2 to 5 % of
 the region) is the width of a learned blob; its mean wanders by about a fifth of that (0.4 to 1 %)."""
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import DataError, UsageError
+from dkpvid.video.images import images_in
+from dkpvid.video.reader import VIDEO_SUFFIXES, find_videos
 
 STDIN = "-"
 
@@ -40,9 +42,6 @@ def expand_inputs(inputs: Sequence[str], recursive: bool = False) -> list[str]:
 
 
 def _videos_in(folder: Path, recursive: bool) -> list[str]:
-    from dkpvid.video.images import images_in
-    from dkpvid.video.reader import VIDEO_SUFFIXES, find_videos  # PyAV loads here, not for --help
-
     if images_in(folder):
         return [str(folder)]
     videos = [

@@ -131,8 +131,8 @@ def load_joints(path: Path, model_sha256: str) -> JointMap:
         raise DataError(f"{path} is no file of joints: {error}") from None
     if joints.model_sha256 != model_sha256:
         raise UsageError(
-            f"{path} was fitted with another model ({joints.model_sha256[:12]}, not {model_sha256[:12]}); fit "
-            "it again with `dkpvid eval --save-joints`"
+            f"{path} was fitted with model {joints.model_sha256[:12]}, got {model_sha256[:12]}; fit it again "
+            "with `dkpvid eval --save-joints`"
         )
     return joints
 

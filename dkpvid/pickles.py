@@ -41,11 +41,17 @@ class StandIn:
         self.content.extend(items)
 
 
+def _to_bytes(text: str, encoding: str) -> bytes:
+    """How pickles of protocol 2 and older write bytes."""
+    return text.encode("latin1")
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Finds only what numpy arrays are made of; every other global becomes a `StandIn`."""
 
     # What this numpy builds its arrays with; older and newer versions wrote other module names.
     _builders: ClassVar[dict[tuple[str, str], Any]] = {
+        ("_codecs", "encode"): _to_bytes,
         ("numpy", "ndarray"): ndarray,
         ("numpy", "dtype"): np.dtype,
         ("numpy.core.multiarray", "_reconstruct"): np.zeros(1).__reduce_ex__(2)[0],

@@ -54,7 +54,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 def _joints(scores: RegressionScores) -> "Figure":
     joints = [joint for joint in scores.keypoints.joints if joint.error_percent is not None]
-    figure = _figure(7, 1.5 + 0.28 * len(joints))
+    figure = _figure(7.0, 1.5 + 0.28 * len(joints))
     axes = figure.subplots()
     places = np.arange(len(joints))[::-1]
     means = np.array([joint.error_percent for joint in joints], dtype=float)
@@ -75,7 +75,7 @@ def _joints(scores: RegressionScores) -> "Figure":
 
 
 def _pck(scores: RegressionScores) -> "Figure":
-    figure = _figure(6, 4)
+    figure = _figure(6.0, 4.0)
     axes = figure.subplots()
     for name, regression, style in (
         (scores.model, scores.keypoints, "-o"),
@@ -91,7 +91,7 @@ def _pck(scores: RegressionScores) -> "Figure":
 def _samples(scores: RegressionScores) -> "Figure":
     scored = np.flatnonzero(~np.isnan(scores.predicted).any(axis=(1, 2)))
     rows = scored[np.linspace(0, len(scored) - 1, min(NUM_SAMPLES, len(scored))).astype(int)]
-    figure = _figure(12, 3.2 * -(-len(rows) // 4))
+    figure = _figure(12.0, 3.2 * -(-len(rows) // 4))
     cells = figure.subplots(-(-len(rows) // 4), 4, squeeze=False).ravel()
     images = read_rows(tuple(scores.annotations.sources[row] for row in rows))
     for axes in cells:

@@ -1,7 +1,9 @@
 """What all tests share: shape checking, the data folder beside the checkout, and a quiet random state."""
 
+import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 # Shapes in annotations are checked in tests only; the hook must be in place before dkpvid is imported.
 from jaxtyping import install_import_hook
@@ -29,6 +31,18 @@ def shared() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def transformers() -> Any:
+    """The package; a missing one skips, or fails under DKPVID_REQUIRE=transformers."""
+    try:
+        return importlib.import_module("transformers")
+    except ImportError:
+        message = "transformers is not installed: its depth networks cannot be compared with or used"
+        if "transformers" in os.environ.get("DKPVID_REQUIRE", "").split(","):
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Depth maps: estimated, brought along, cached, and made from the command line."""
 
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -293,10 +292,8 @@ def test_midas_with_a_local_file(data: Path, tmp_path: Path, monkeypatch: pytest
     assert make_estimator(DepthConfig(model=name, weights=weights), CPU).key != estimator.key
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("kind", ["dpt", "glpn"])
-def test_a_network_of_the_hub(kind: str, data: Path, tmp_path: Path) -> None:
-    transformers: Any = require_transformers()
+def test_a_network_of_the_hub(kind: str, transformers: Any, data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     if kind == "dpt":
         config = transformers.DPTConfig(
@@ -340,8 +337,7 @@ def test_a_network_of_the_hub(kind: str, data: Path, tmp_path: Path) -> None:
     assert depth_maps(data / "a.png", 64, estimator).shape == (5, 64, 64)
 
 
-def test_a_hub_name_offline_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    require_transformers()
+def test_a_hub_name_offline_says_what_to_do(transformers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     estimator = make_estimator(DepthConfig(model="hf:nobody/no-such-model"), CPU)
     with pytest.raises(WeightsError, match=r"nobody/no-such-model.*put them in a folder") as caught:
@@ -353,17 +349,6 @@ def test_the_hub_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UsageError, match=r"needs the package transformers; install dkpvid\[depth-hub\]"):
         make_estimator(DepthConfig(model="hf:a/b"), CPU)
-
-
-def require_transformers() -> Any:
-    try:
-        import transformers
-    except ImportError:
-        message = "transformers is not installed: networks of the hub cannot be tested"
-        if "transformers" in os.environ.get("DKPVID_REQUIRE", "").split(","):
-            pytest.fail(message)
-        pytest.skip(message)
-    return transformers
 
 
 def test_command_with_depth_that_was_brought_along(data: Path, cache: Path) -> None:
@@ -388,7 +373,9 @@ def test_command_with_the_small_networks(shared: Path, tmp_path: Path, cache: Pa
     (data / "train").mkdir(parents=True)
     for strip in sorted((shared / "data" / "human" / "weizmann" / "train").iterdir())[:2]:
         with Image.open(strip) as picture:
-            picture.crop((0, 0, 12 * picture.height, picture.height)).save(data / "train" / strip.name)
+            picture.crop((0, 0, 12 * picture.height, picture.height)).save(
+                data / "train" / f"{strip.stem}.png"
+            )
     model = f"local:{shared / 'nets' / 'depth'}"
     result = CliRunner().invoke(app, ["depth", str(data), "--depth-model", model, "--size", "64", "-q"])
     assert result.exit_code == 0, result.output

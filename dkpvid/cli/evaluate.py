@@ -87,7 +87,7 @@ def evaluate(
             raise UsageError("--save-joints takes one model; give --weights")
         config = EvalConfig(
             data=data,
-            protocol=protocol,  # type: ignore[arg-type]
+            protocol=protocol,
             weights=tuple(runs) if runs else (weights,),
             videos=videos,
             with_background=background,

@@ -1,6 +1,5 @@
 """MiDaS's DPT-SwinV2 against recorded and other people's outputs, and the names in its weights files."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +32,6 @@ def small_network() -> DptSwinV2:
         pretrained_window_sizes=PRETRAINED,
     )
     return DptSwinV2(backbone, backbone.feature_info.channels(), WIDTH).eval()
-
-
-@pytest.fixture(scope="module")
-def transformers() -> Any:
-    try:
-        import transformers
-    except ImportError:
-        message = "transformers is not installed: the comparison with its DPT cannot run"
-        if "transformers" in os.environ.get("DKPVID_REQUIRE", "").split(","):
-            pytest.fail(message)
-        pytest.skip(message)
-    return transformers
 
 
 @pytest.fixture

@@ -1,32 +1,28 @@
-"""Does a depth teacher keep keypoints off a structured background? The distillation paper's question, rendered.
+"""Does a depth teacher keep keypoints off a structured background? The distillation paper, on rendered clips.
 
     python benchmarks/structured_background.py OUT --size cpu     two hours, one thread
     python benchmarks/structured_background.py OUT --size gpu     128 x 128, the full networks, 20 000 steps
 
 People with the same clothes in all their clips move in a few fixed rooms full of stripes, bars and furniture;
 the camera frames another part of the room in each clip, as the crops of Human3.6M do. Joints and depth are
-exact. `dkpvid train` and `dkpvid distill` run on the clips one after the other; OUT/results.md gets the paper's
-Table 2 and Fig. 3 for this set. Whatever is finished is kept, so that a killed benchmark goes on.
+exact. `dkpvid train` and `dkpvid distill` run on the clips one after the other; OUT/results.md gets the
+paper's Table 2 and Fig. 3 for this set. Whatever is finished is kept: a killed benchmark goes on.
 """
 
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import figures
 import numpy as np
-import torch
 import typer
-from figure_background import draw_background, random_colour
-from figure_body import Looks, random_looks
 from numpy import ndarray
-from PIL import Image
-from scipy.ndimage import gaussian_filter
+from structured_rooms import SUBJECTS, make_data
 
 from dkpvid.checkpoint import load_weights
 from dkpvid.config import DepthConfig
@@ -36,13 +32,6 @@ from dkpvid.depth import load_depth
 from dkpvid.detect import Detector
 from dkpvid.devices import choose_device
 from dkpvid.metrics import share_on
-
-ROOMS = 4  # Human3.6M has one room and four cameras
-SUBJECTS = {"train": 6, "test": 2}  # nobody is in both
-WALL, SLOPE = 1.0, 0.19  # of every room, in body heights; see figures.Scene
-ROOM_ABOVE, ROOM_BELOW, ROOM_WIDTH = 2.6, 1.4, 4.5  # what there is to frame, around the floor below a person
-FPS = 4.0
-FOREGROUND_STEP = 0.004  # one level of an 8-bit depth map: a person differs by more
 
 
 @dataclass(frozen=True)
@@ -60,6 +49,8 @@ class Setup:
     gammas: str
     full_grid: bool
     """Whether every layer gets every gamma; otherwise middle and early only get the best one of output."""
+    options: tuple[str, ...] = ()
+    """Further ones of `dkpvid train` and `dkpvid distill`."""
 
 
 class Size(StrEnum):
@@ -70,8 +61,8 @@ class Size(StrEnum):
 
 
 SETUPS = {
-    Size.CPU: Setup("cpu", 64, 8, 10, 600, 2, "0.1,0.4,1.0", full_grid=False),
-    Size.GPU: Setup("human36m", 128, 32, 10, 20_000, 3, "0.1,0.2,0.4,0.6,0.8,1.0", full_grid=True),
+    Size.CPU: Setup("cpu", 64, 8, 10, 600, 2, "0.1,0.4,1.0", False, ("--batch-size", "8")),
+    Size.GPU: Setup("human36m", 128, 32, 10, 20_000, 3, "0.1,0.2,0.4,0.6,0.8,1.0", True),
 }
 
 
@@ -90,91 +81,6 @@ class Run:
         """Of its folder."""
         detail = f"-{self.layer}-{self.gamma:g}" if self.kind == "distilled" else ""
         return f"{self.kind}{detail}-seed{self.seed}"
-
-
-# --- The data set -------------------------------------------------------------------------------------------
-
-
-def draw_room(rng: np.random.Generator, body_pixels: int) -> tuple[ndarray, ndarray]:
-    """A wide room with a pattern that catches the eye, and bars as wide as limbs before the wall.
-
-    Returns:
-        RGB in [0, 1], and z in body heights. z = 0 is on the floor ROOM_ABOVE below the upper edge.
-    """
-    size = (round((ROOM_ABOVE + ROOM_BELOW) * body_pixels), round(ROOM_WIDTH * body_pixels))
-    ground = ROOM_ABOVE * body_pixels
-    corner = ground - WALL * SLOPE * body_pixels
-    image, depth = draw_background(rng, size, (corner, ground), body_pixels, WALL, rng.random(3))
-    row, column = np.mgrid[: size[0], : size[1]] / body_pixels
-    # Stripes on the wall: for the eye only, the depth map does not show them.
-    along = row if rng.random() < 0.5 else column
-    stripes = ((along % rng.uniform(0.2, 0.35) < 0.1) & (depth == depth.min())) * 1.0
-    image = image + 0.6 * stripes[..., None] * (random_colour(rng, rng.random(), (0.1, 0.9), (0.1, 1)) - image)
-    for left in np.arange(0.2, ROOM_WIDTH, 0.75) + rng.uniform(-0.2, 0.2, 6):
-        wide, tall = rng.uniform(0.06, 0.12), rng.uniform(0.6, 1.1)
-        bar = (column >= left) & (column < left + wide)
-        bar &= (row >= ROOM_ABOVE - 0.12 - tall) & (row < ROOM_ABOVE - 0.12)
-        image[bar], depth[bar] = random_colour(rng, rng.random(), (0.2, 0.9), (0.1, 1)), 0.05 - WALL
-    return image.clip(0, 1), depth
-
-
-def make_scene(
-    rng: np.random.Generator, looks: Looks, room: tuple[ndarray, ndarray], side: int, seconds: float
-) -> figures.Scene:
-    """Put a person with random motions into a random part of a room."""
-    scene = figures.random_scene(rng, side, side, duration_seconds=seconds)
-    body_pixels = room[0].shape[1] / ROOM_WIDTH
-    pixel = body_pixels / scene.scale
-    wide = side * pixel
-    left = rng.uniform(0, room[0].shape[1] - wide)
-    top = ROOM_ABOVE * body_pixels - (scene.origin_xy[1] + 0.5) * pixel
-    box = (left, top, left + wide, top + wide)
-    layers = [*np.moveaxis(room[0], 2, 0), room[1]]
-    framed = [
-        np.asarray(Image.fromarray(layer.astype(np.float32)).resize((side, side), Image.Resampling.BOX, box))
-        for layer in layers
-    ]
-    background = np.stack(framed[:3], 2)
-    return replace(scene, looks=looks, slope=SLOPE, background=background, background_depth=framed[3])
-
-
-def like_a_network(rng: np.random.Generator, depth: ndarray) -> ndarray:
-    """Blur a depth map and add noise that is smooth in space, as the errors of a depth network are."""
-    side = len(depth)
-    noise = gaussian_filter(rng.normal(size=depth.shape), side / 16, mode="wrap")
-    return (gaussian_filter(depth, side / 48) + 0.05 * noise / noise.std()).clip(0, 1).astype(np.float32)
-
-
-def make_data(folder: Path, setup: Setup, noisy_depth: bool) -> None:
-    """Write train/ and test/ with depth/ in each clip, and joints and foreground as annotations_SPLIT.npz.
-
-    Their arrays: `video` (names), `xy` (video x frame x 13 x 2, in pixels), `foreground` (video x frame x
-    row x column).
-    """
-    rooms = [draw_room(np.random.default_rng([1, room]), round(1.5 * setup.side)) for room in range(ROOMS)]
-    first = 0
-    for split, count in SUBJECTS.items():
-        names, joints, masks = [], [], []
-        for subject in range(first, first + count):
-            looks = random_looks(np.random.default_rng([2, subject]))
-            for place in np.ndindex(ROOMS, setup.clips):
-                rng = np.random.default_rng([3, subject, *place])
-                scene = make_scene(rng, looks, rooms[place[0]], setup.side, setup.frames / FPS)
-                clip = list(figures.render_clip(scene, setup.frames, FPS))
-                z = scene.background_depth
-                far, near = z.min() - 0.2, max(0.8, z.max())  # as figures.render scales it
-                empty = (z - far) / (near - far)
-                names.append(f"subject{subject}_room{place[0]}_{place[1]:02}")
-                joints.append([frame.joints_xy for frame in clip])
-                masks.append([abs(frame.depth - empty) > FOREGROUND_STEP for frame in clip])
-                if noisy_depth:
-                    clip = [replace(frame, depth=like_a_network(rng, frame.depth)) for frame in clip]
-                figures.write_clip(folder / split / names[-1], clip, figures.Layout.FOLDERS, 0, depth=True)
-        first += count
-        np.savez_compressed(
-            folder / f"annotations_{split}.npz", video=names, xy=np.array(joints), foreground=np.array(masks)
-        )
-        typer.echo(f"{split}: {len(names)} clips of {setup.frames} frames")
 
 
 # --- Scores -------------------------------------------------------------------------------------------------
@@ -216,6 +122,12 @@ def score(folder: Path, keypoints: dict[str, ndarray], side: int) -> dict[str, f
     return {"error": float(100 * error), "on_figure": 100 * hits, "chance": 100 * chance}
 
 
+def mean_pose_error(folder: Path, side: int) -> float:
+    """What one gets without looking: every joint at its mean place in the training clips."""
+    train, test = (np.load(folder / f"annotations_{split}.npz")["xy"] for split in SUBJECTS)
+    return float(100 * np.linalg.norm(test - train.mean((0, 1)), axis=3).mean() / side)
+
+
 # --- The runs -----------------------------------------------------------------------------------------------
 
 
@@ -228,21 +140,29 @@ class Benchmark:
         lines = self.file.read_text().splitlines() if self.file.is_file() else []
         self.scores: dict[str, dict[str, Any]] = {row["run"]: row for row in map(json.loads, lines)}
 
-    def do(self, run: Run) -> float:
-        """Train and score a run that is not done yet; returns its error."""
+    def do(self, run: Run) -> None:
+        """Train and score a run that is not done yet."""
         if run.name not in self.scores:
             started = time.perf_counter()
             folder = self.out / "runs" / run.name
+            teacher = str(self.out / "runs" / Run("teacher", 0).name)
             what = {
                 "student": ["train"],
                 "teacher": ["train", "--modality", "depth"],
                 # One teacher for all students, as in the paper: they differ in their own seed alone.
-                "distilled": ["distill", "--teacher", str(self.out / "runs" / Run("teacher", 0).name)]
-                + ["--layer", run.layer, "--gamma", str(run.gamma)],
+                "distilled": [
+                    "distill",
+                    "--layer",
+                    run.layer,
+                    "--gamma",
+                    str(run.gamma),
+                    "--teacher",
+                    teacher,
+                ],
             }[run.kind]
             command = [*what, str(self.out / "data"), "-o", str(folder), "--preset", self.setup.preset]
             command += ["--steps", str(self.setup.steps), "--seed", str(run.seed), "--device", self.device]
-            command += ["--resume", *self.options]
+            command += ["--resume", *self.setup.options, *self.options]
             typer.echo("dkpvid " + " ".join(command))
             subprocess.run([sys.executable, "-m", "dkpvid", *command, "--quiet"], check=True)
             trained = time.perf_counter() - started
@@ -257,7 +177,6 @@ class Benchmark:
             with self.file.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             typer.echo(json.dumps(row))
-        return float(self.scores[run.name]["error"])
 
     def cell(self, runs: list[Run], score: str) -> str:
         """Mean and standard deviation of a score over the runs that are done."""
@@ -266,6 +185,69 @@ class Benchmark:
             return "-"
         spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
         return f"{np.mean(values):.2f}{spread} ({len(values)})"
+
+    @property
+    def gammas(self) -> list[float]:
+        """Those to try."""
+        return [float(gamma) for gamma in self.setup.gammas.split(",")]
+
+    def plan(self) -> Iterator[Run]:
+        """All runs. What says most comes first, so that a benchmark that is cut short has said something."""
+        yield Run("teacher", 0)
+        yield Run("student", 0)
+        for gamma in self.gammas:
+            yield Run("distilled", 0, "output", gamma)
+        best = self.best_gamma()
+        for seed in range(1, self.setup.seeds):
+            yield Run("distilled", seed, "output", best)
+            yield Run("student", seed)
+        for layer in ("middle", "early"):
+            for gamma in self.gammas if self.setup.full_grid else [best]:
+                yield Run("distilled", 0, layer, gamma)
+        for seed in range(1, self.setup.seeds):
+            yield Run("teacher", seed)
+
+    def best_gamma(self) -> float:
+        """The one with the lowest error of the first seed, of those that are done."""
+        errors = {gamma: self.scores.get(Run("distilled", 0, "output", gamma).name) for gamma in self.gammas}
+        done = {gamma: row["error"] for gamma, row in errors.items() if row}
+        return min(done, key=done.__getitem__) if done else self.gammas[0]
+
+    def tables(self) -> str:
+        """Table 2 and Fig. 3 of the paper, as far as the runs are done."""
+        mean_pose = mean_pose_error(self.out / "data", self.setup.side)
+        chance = next(iter(self.scores.values()))["chance"]
+        lines = [
+            "Mean ± standard deviation (number of seeds). Normalised L2: per cent of the image's side, lower",
+            "is better. Keypoints on the figure: per cent, higher is better.",
+            "",
+            "| trained with | sees | normalised L2 | keypoints on the figure |",
+            "|---|---|---|---|",
+        ]
+        gammas, seeds, best = self.gammas, range(self.setup.seeds), self.best_gamma()
+        for words, sees, runs in [
+            ("student only", "RGB", [Run("student", seed) for seed in seeds]),
+            ("depth teacher only", "depth", [Run("teacher", seed) for seed in seeds]),
+            (
+                f"both: distilled, output, gamma {best:g}",
+                "RGB",
+                [Run("distilled", seed, "output", best) for seed in seeds],
+            ),
+        ]:
+            lines.append(
+                f"| {words} | {sees} | {self.cell(runs, 'error')} | {self.cell(runs, 'on_figure')} |"
+            )
+        lines.append(f"| nothing: mean pose; chance | - | {mean_pose:.2f} | {chance:.2f} |")
+        of_gammas = " | ".join(f"gamma {gamma:g}" for gamma in gammas)
+        for score, words in [("error", "Normalised L2"), ("on_figure", "Keypoints on the figure")]:
+            lines += ["", f"| {words}: layer | {of_gammas} |", "|---|" + "---|" * len(gammas)]
+            for layer in ("output", "middle", "early"):
+                cells = []
+                for gamma in gammas:
+                    runs = [Run("distilled", seed, layer, gamma) for seed in seeds]
+                    cells.append(self.cell(runs, score))
+                lines.append(f"| {layer} | " + " | ".join(cells) + " |")
+        return "\n".join(lines) + "\n"
 
 
 def main(
@@ -279,15 +261,18 @@ def main(
     options: Annotated[list[str] | None, typer.Argument(help="After --: further options of dkpvid.")] = None,
 ) -> None:
     """Make the clips, train, score, and write OUT/results.md."""
-    setup = SETUPS[size]
-    setup = replace(
-        setup,
-        steps=steps or setup.steps,
-        seeds=seeds or setup.seeds,
-        gammas=gammas or setup.gammas,
-    )
-    torch.set_num_threads(1) if size is Size.CPU else None
+    given = {"steps": steps, "seeds": seeds, "gammas": gammas}
+    setup = replace(SETUPS[size], **{name: value for name, value in given.items() if value is not None})
     made = out / "data" / "annotations_test.npz"  # written last
     if not made.is_file():
         made.parent.mkdir(parents=True, exist_ok=True)
-        make_data(made.parent, setup, noisy_depth)
+        make_data(made.parent, setup.side, setup.clips, setup.frames, noisy_depth)
+    benchmark = Benchmark(out, setup, device, options or [])
+    for run in benchmark.plan():
+        benchmark.do(run)
+        (out / "results.md").write_text(benchmark.tables())
+    typer.echo(benchmark.tables())
+
+
+if __name__ == "__main__":
+    typer.run(main)

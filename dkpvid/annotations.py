@@ -101,8 +101,11 @@ def joint_box(xy: Float[ndarray, "row joint 2"]) -> Float[ndarray, "row 2 2"]:
     return np.where(is_empty, np.nan, box)
 
 
-def typical_size(xy: Float[ndarray, "row joint 2"]) -> Float[ndarray, " row"]:
-    """Median over a video of the box's longer side: crouching, or a hidden foot, does not shrink it."""
+def body_length(xy: Float[ndarray, "row joint 2"]) -> Float[ndarray, " row"]:
+    """How long the body of one video's subject is, in pixels: the 90th percentile of its box's longer side.
+
+    So bending down, or a foot that is hidden now and then, does not shrink the yardstick.
+    """
     sizes = np.ptp(joint_box(xy), axis=1).max(axis=1)
     known = sizes[~np.isnan(sizes)]
-    return np.full(len(xy), np.median(known) if len(known) else np.nan)
+    return np.full(len(xy), np.percentile(known, 90) if len(known) else np.nan)

@@ -94,6 +94,8 @@ class TrainConfig:
     precision: str = "auto"
     """auto (bf16 on CUDA), 32 or bf16."""
     workers: int | None = None
+    decoder: str = "pyav"
+    """pyav, or decord for the files on which it agrees with PyAV."""
     modality: str = "rgb"
     """What the network sees: rgb, or depth (the teacher of a distillation)."""
     depth: DepthConfig = field(default_factory=DepthConfig)
@@ -115,6 +117,8 @@ class TrainConfig:
             raise UsageError(f"unknown perceptual network {self.perceptual!r}; choose vgg16 or mobilenet-v1")
         if self.precision not in ("auto", "32", "bf16"):
             raise UsageError(f"unknown precision {self.precision!r}; choose auto, 32 or bf16")
+        if self.decoder not in ("pyav", "decord"):
+            raise UsageError(f"unknown decoder {self.decoder!r}; choose pyav or decord")
         if self.modality not in ("rgb", "depth"):
             raise UsageError(f"unknown modality {self.modality!r}; choose rgb or depth")
 

@@ -13,7 +13,8 @@ from numpy import ndarray
 from dkpvid.errors import DataError, VideoError
 from dkpvid.files import cache_folder, write_then_rename
 from dkpvid.shapes import Int, UInt8
-from dkpvid.video.reader import VideoReader, find_videos
+from dkpvid.video.random_access import read_by_decord
+from dkpvid.video.reader import VIDEO_SUFFIXES, VideoReader, find_videos
 from dkpvid.video.resize import to_square
 
 CACHE_VERSION = 1
@@ -29,8 +30,8 @@ class FrameSet:
     """Names relative to the folder, in order."""
     parts: tuple[UInt8[ndarray, "_ size size channel"], ...]
     """The frames of each video, RGB or depth (one channel), memory-mapped."""
-    skipped: tuple[str, ...] = ()
-    """One line for each video that could not be read."""
+    remarks: tuple[str, ...] = ()
+    """One line for each video that could not be read, or not by the decoder that was asked for."""
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
@@ -62,6 +63,7 @@ def load_frames(
     size: int,
     split: str = "train",
     workers: int | None = None,
+    decoder: str = "pyav",
     on_video: Callable[[int, int], None] = lambda done, total: None,
 ) -> FrameSet:
     """Read a Taichi-style folder; videos that were read before come from the cache.
@@ -72,6 +74,7 @@ def load_frames(
         size: Side that frames are resized to, in pixels.
         split: Which of the two folders to read, when they exist.
         workers: Videos decoded at the same time; None = as many as cores.
+        decoder: pyav, or decord for the files on which it agrees with PyAV.
         on_video: Called with (videos done, videos in all).
 
     Raises:
@@ -88,26 +91,28 @@ def load_frames(
             f"no videos in {folder}: expected video files, GIFs, image strips or folders of frames"
         )
     parts: dict[Path, ndarray] = {}
-    problems: dict[Path, str] = {}
+    remarks: dict[Path, str] = {}
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        jobs = {pool.submit(_decoded, video, size): video for video in videos}
+        jobs = {pool.submit(_cached, video, size, decoder): video for video in videos}
         for done, job in enumerate(as_completed(jobs), start=1):
             try:
-                parts[jobs[job]] = job.result()
+                parts[jobs[job]], remark = job.result()
+                if remark:
+                    remarks[jobs[job]] = remark
             except VideoError as error:
-                problems[jobs[job]] = str(error)
+                remarks[jobs[job]] = str(error)
             on_video(done, len(videos))
     readable = [video for video in videos if video in parts and len(parts[video])]
     if not readable:
         raise DataError(
             f"none of the {len(videos)} videos in {folder} can be read: "
-            + problems.get(videos[0], f"{videos[0].name} has no frames")
+            + remarks.get(videos[0], f"{videos[0].name} has no frames")
         )
     return FrameSet(
         folder=folder,
         videos=tuple(str(video.relative_to(folder)) for video in readable),
         parts=tuple(parts[video] for video in readable),
-        skipped=tuple(problems[video] for video in videos if video in problems),
+        remarks=tuple(remarks[video] for video in videos if video in remarks),
     )
 
 
@@ -129,16 +134,30 @@ def batches(num_frames: int, batch_size: int, seed: int, start_step: int) -> Ite
         epoch, position = epoch + 1, 0
 
 
-def _decoded(video: Path, size: int) -> ndarray:
-    """All frames of a video at the training size, from the cache when it holds them."""
+def _cached(video: Path, size: int, decoder: str) -> tuple[ndarray, str | None]:
+    """All frames of a video, from the cache when it holds them, and why another decoder had to read it."""
     cached = cache_folder() / "frames" / f"{fingerprint(video)}-{size}-v{CACHE_VERSION}.npy"
+    remark = None
     if not cached.is_file():
-        with VideoReader(video) as reader:
-            frames = [to_square(frame.image, size) for frame in reader]
+        frames = None
+        if decoder == "decord" and video.suffix.lower() in VIDEO_SUFFIXES:
+            try:
+                frames = read_by_decord(video, size)
+            except VideoError as error:
+                remark = f"{error}; PyAV reads it"
+        if frames is None:
+            frames = read_by_pyav(video, size)
         with write_then_rename(cached) as temporary, temporary.open("wb") as file:
-            np.save(file, np.stack(frames) if frames else np.zeros((0, size, size, 3), np.uint8))
-    frames_on_disk: ndarray = np.load(cached, mmap_mode="r", allow_pickle=False)
-    return frames_on_disk
+            np.save(file, frames)
+    on_disk: ndarray = np.load(cached, mmap_mode="r", allow_pickle=False)
+    return on_disk, remark
+
+
+def read_by_pyav(video: Path, size: int) -> UInt8[ndarray, "_ size size 3"]:
+    """All frames of a video, resized to squares."""
+    with VideoReader(video) as reader:
+        frames = [to_square(frame.image, size) for frame in reader]
+    return np.stack(frames) if frames else np.zeros((0, size, size, 3), np.uint8)
 
 
 def fingerprint(video: Path) -> str:

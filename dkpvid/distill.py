@@ -23,6 +23,7 @@ def distill(
     resume: bool = False,
     overwrite: bool = False,
     on_video: Callable[[int, int], None] = lambda done, total: None,
+    on_remark: Callable[[str], None] = lambda remark: None,
     on_depth: Callable[[int, int], None] = lambda done, total: None,
     on_step: Callable[[int, float | None], None] = lambda step, loss: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -37,6 +38,7 @@ def distill(
         resume: Go on from the run folder's checkpoint; the result is that of an uninterrupted run.
         overwrite: Replace a run that is already there.
         on_video: Called while videos are read, with (done, in all).
+        on_remark: Called with a line for each video that could not be read as asked.
         on_depth: Called while depth maps are made, with (frames done, in all).
         on_step: Called after every step, with (steps done, latest known loss).
         should_stop: Asked after every step.
@@ -53,7 +55,15 @@ def distill(
     # In eval mode and without gradients: the teacher does not move.
     teacher = weights.detector.to(device).requires_grad_(False)
     perceptual_net = load_perceptual_net(config.perceptual, config.perceptual_weights).to(device)
-    images = load_frames(config.data, config.model.image_size, workers=config.workers, on_video=on_video)
+    images = load_frames(
+        config.data,
+        config.model.image_size,
+        workers=config.workers,
+        decoder=config.decoder,
+        on_video=on_video,
+    )
+    for remark in images.remarks:
+        on_remark(remark)
     depth = load_depth(images, config.depth, device, on_frame=on_depth)
 
     def losses(model: AutoLink, batch: Tensor) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dkpvid.annotations import Annotations, ImageSource, Pictures, joint_box, typical_size
+from dkpvid.annotations import Annotations, ImageSource, Pictures, body_length, joint_box
 from dkpvid.errors import DataError
 from dkpvid.pickles import unpickle_arrays
 from dkpvid.video.images import images_in
@@ -24,7 +24,7 @@ POSE_SUFFIX = ".pose.npz"
 MIN_SCORE = 0.3
 """Joints of a pose array below it are not used."""
 MAX_FLIP_DISTANCE = 0.05
-"""Nor are those that move by more than this share of the person's height when the picture is mirrored."""
+"""Nor are those that move by more than this share of the person's length when the picture is mirrored."""
 
 
 def read_annotations(data: Path, media: Path | None = None) -> Annotations:
@@ -116,14 +116,12 @@ def read_poses(files: Sequence[Path], media: Path) -> Annotations:
             raise DataError(f"{file} has other joints than {files[0]}; evaluate them apart")
         names = found_names
         points = np.where(keypoints[..., 2:] >= MIN_SCORE, keypoints[..., :2] - 0.5, np.nan)
+        length = body_length(points)
         if flip_distance is not None:
-            height = np.ptp(joint_box(points)[..., 1], axis=1)
-            points[flip_distance >= MAX_FLIP_DISTANCE * height[:, None]] = np.nan
+            points[flip_distance >= MAX_FLIP_DISTANCE * length[:, None]] = np.nan
         sources += [ImageSource(clips[stem], frame) for frame in frames]
         xy.append(points)
-        # The box of all joints with a good score: one that is not used can still be where the feet are.
-        scored = np.where(keypoints[..., 2:] >= MIN_SCORE, keypoints[..., :2], np.nan)
-        body_size.append(typical_size(scored))
+        body_size.append(length)
         groups += [group] * len(frames)
     return Annotations(
         sources=tuple(sources),
@@ -180,7 +178,7 @@ def read_tables(files: Sequence[Path], media: Path | None = None) -> Annotations
     groups = np.array([folders.index(str(path.parent)) for path in pictures], dtype=int)
     body_size = np.full(len(pictures), np.nan)
     for group in range(len(folders)):
-        body_size[groups == group] = typical_size(xy[groups == group])
+        body_size[groups == group] = body_length(xy[groups == group])
     return Annotations(
         sources=tuple(ImageSource(path) for path in pictures),
         xy=xy,

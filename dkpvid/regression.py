@@ -16,12 +16,12 @@ PCK_THRESHOLDS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0)
 
 @dataclass(frozen=True)
 class JointScore:
-    """Mean error of one joint, or of several together; None where nothing was scored."""
+    """Mean error of one joint, or of several together; None where it cannot be told."""
 
     name: str
     error_px: float | None
     error_percent: float | None
-    """Of the subject's size."""
+    """Of the subject's size, which a set with a single joint does not tell."""
     interval_percent: tuple[float, float] | None
     """95 % interval of `error_percent`, by bootstrap over videos."""
     count: int
@@ -96,17 +96,20 @@ def score_regression(
         seed: Of the bootstrap.
     """
     error_px = np.linalg.norm(predicted - annotations.xy, axis=2)
-    percent = 100 * error_px / annotations.body_size[:, None]
+    # A single joint spans no body to measure by.
+    size = np.where(annotations.body_size > 0, annotations.body_size, np.nan)
+    percent = 100 * error_px / size[:, None]
 
     def score(name: str, rows: ndarray | slice, joints: slice) -> JointScore:
         px, share = error_px[rows, joints], percent[rows, joints]
-        known = ~np.isnan(share)
+        known, measured = ~np.isnan(px), ~np.isnan(share)
         if not known.any():
             return JointScore(name, None, None, None, 0)
+        mean_px, count = float(px[known].mean()), int(known.sum())
+        if not measured.any():
+            return JointScore(name, mean_px, None, None, count)
         interval = bootstrap_interval(share, annotations.groups[rows], seed)
-        return JointScore(
-            name, float(px[known].mean()), float(share[known].mean()), interval, int(known.sum())
-        )
+        return JointScore(name, mean_px, float(share[measured].mean()), interval, count)
 
     return RegressionScore(
         total=score("all", slice(None), slice(None)),

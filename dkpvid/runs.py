@@ -23,7 +23,7 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 # what a run that broke down is rescued with.
 RESUMABLE_CHANGES = frozenset(
     (
-        *("data", "run", "device", "workers", "perceptual_weights"),
+        *("data", "run", "device", "workers", "decoder", "perceptual_weights"),
         *("steps", "log_every", "checkpoint_every", "preview_every"),
         *("learning_rate", "precision"),
     )

@@ -19,6 +19,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     on_video: Callable[[int, int], None] = lambda done, total: None,
+    on_remark: Callable[[str], None] = lambda remark: None,
     on_depth: Callable[[int, int], None] = lambda done, total: None,
     on_step: Callable[[int, float | None], None] = lambda step, loss: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -30,6 +31,7 @@ def train(
         resume: Go on from the run folder's checkpoint; the result is that of an uninterrupted run.
         overwrite: Replace a run that is already there.
         on_video: Called while videos are read, with (done, in all).
+        on_remark: Called with a line for each video that could not be read as asked.
         on_depth: Called while depth maps are made, with (frames done, in all).
         on_step: Called after every step, with (steps done, latest known loss).
         should_stop: Asked after every step.
@@ -39,7 +41,15 @@ def train(
     """
     device = choose_device(config.device)
     perceptual_net = load_perceptual_net(config.perceptual, config.perceptual_weights).to(device)
-    frames = load_frames(config.data, config.model.image_size, workers=config.workers, on_video=on_video)
+    frames = load_frames(
+        config.data,
+        config.model.image_size,
+        workers=config.workers,
+        decoder=config.decoder,
+        on_video=on_video,
+    )
+    for remark in frames.remarks:
+        on_remark(remark)
     if config.modality == "depth":
         frames = load_depth(frames, config.depth, device, on_frame=on_depth)
 

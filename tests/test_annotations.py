@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from dkpvid.annotations import ImageSource, joint_box, typical_size
+from dkpvid.annotations import ImageSource, body_length, joint_box
 from dkpvid.errors import DataError
 from dkpvid.labels import read_annotations
 from dkpvid.paper_sets import read_paper_set
@@ -83,7 +83,7 @@ def test_an_array_of_objects_is_not_unpickled(tmp_path: Path) -> None:
 @pytest.mark.shared
 def test_real_poses(shared: Path) -> None:
     read = read_annotations(shared / "data/annotated/pseudo_pose", shared / "data/human")
-    assert len(read) == 1216 and len(read.group_names) == 35 and len(read.names) == 17
+    assert len(read) == 1217 and len(read.group_names) == 35 and len(read.names) == 17
     assert np.isfinite(read.body_size).all() and (read.body_size > 10).all()
 
 
@@ -115,7 +115,7 @@ def test_a_deeplabcut_project(tmp_path: Path) -> None:
     assert read.group_names == ("day1", "day2") and read.groups.tolist() == [0, 0, 1]
     np.testing.assert_array_equal(read.xy[0], [[1.5, 2.5], [4.5, 6.5]])
     assert np.isnan(read.xy[1, 0]).all() and np.isnan(read.xy[2, 1]).all()
-    assert read.body_size.tolist()[:2] == [2, 2]  # the median of a box 4 high, and of a single point
+    assert read.body_size.tolist() == [3.6, 3.6, 0]  # of a box 4 high and a point; of a point
 
 
 def test_the_path_may_be_spread_over_three_columns(tmp_path: Path) -> None:
@@ -253,7 +253,8 @@ def test_sizes_leave_out_what_is_missing() -> None:
     xy = np.array([[[0.0, 0], [3, 4]], [[0, 0], [np.nan, np.nan]], [[np.nan] * 2] * 2])
     np.testing.assert_array_equal(joint_box(xy)[0], [[0, 0], [3, 4]])
     assert np.isnan(joint_box(xy)[2]).all()
-    assert typical_size(xy).tolist() == [2, 2, 2]
+    assert body_length(xy).tolist() == [3.6, 3.6, 3.6]
+    assert np.isnan(body_length(xy[2:])).all()
 
 
 # --- The papers' sets ---------------------------------------------------------------------------------------

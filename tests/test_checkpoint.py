@@ -36,7 +36,9 @@ def test_weights_survive_the_round_trip(tmp_path: Path, model: AutoLink) -> None
     weights = load_weights(write(tmp_path / "mine.safetensors", model))
     assert (weights.name, weights.config) == ("mine", SMALL)
     images = torch.randn(2, 3, 64, 64)
-    torch.testing.assert_close(weights.detector(images).keypoints, model.detector(images).keypoints, rtol=0, atol=0)
+    torch.testing.assert_close(
+        weights.detector(images).keypoints, model.detector(images).keypoints, rtol=0, atol=0
+    )
     torch.testing.assert_close(weights.edge_map.weights, model.edge_map.weights, rtol=0, atol=0)
     assert not weights.detector.training
 

@@ -7,6 +7,8 @@ from PIL import Image
 import dkpvid.data
 from dkpvid.data import batches, load_frames
 from dkpvid.errors import DataError
+from dkpvid.video.reader import VideoReader
+from dkpvid.video.resize import to_square
 from tests.video.clips import make_clip
 
 
@@ -80,7 +82,7 @@ def test_an_unreadable_video_is_skipped_and_named(mixed: Path) -> None:
     (mixed / "train" / "broken.mp4").write_bytes(b"")
     frames = load_frames(mixed, 64)
     assert len(frames.videos) == 4
-    assert len(frames.skipped) == 1 and "broken.mp4" in frames.skipped[0]
+    assert len(frames.remarks) == 1 and "broken.mp4" in frames.remarks[0]
 
 
 def test_progress_counts_videos(mixed: Path) -> None:
@@ -121,3 +123,41 @@ def test_order_goes_on_where_it_was(start: int) -> None:
 def test_too_few_frames_for_a_batch() -> None:
     with pytest.raises(DataError, match="2 frames are fewer than one batch of 16; lower --batch-size"):
         next(batches(2, 16, seed=0, start_step=0))
+
+
+def test_decord_gives_the_same_frames_or_gives_way(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("decord")
+    by_pyav = load_frames(mixed, 64)
+    monkeypatch.setenv("DKPVID_CACHE", str(mixed / "other_cache"))
+    by_decord = load_frames(mixed, 64, decoder="decord")
+    # decord cannot read GIFs; the other video is the same up to the decoders' colour conversion.
+    assert len(by_decord.remarks) == 1
+    assert (
+        "wave.gif: decord cannot read it" in by_decord.remarks[0] and "PyAV reads it" in by_decord.remarks[0]
+    )
+    for a, b in zip(by_pyav.parts, by_decord.parts, strict=True):
+        assert np.abs(a.astype(int) - b).mean() < 3
+
+
+def test_decord_that_reads_other_frames_is_not_used(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decord = pytest.importorskip("decord")
+    real = decord.VideoReader
+
+    class Shifted:
+        """A reader that loses the first frame, as decord does with some files."""
+
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            self.frames = real(*args, **kwargs)
+
+        def __len__(self) -> int:
+            return len(self.frames)
+
+        def __getitem__(self, index: int) -> object:
+            return self.frames[min(index + 5, len(self) - 1)]
+
+    monkeypatch.setattr(decord, "VideoReader", Shifted)
+    frames = load_frames(mixed, 64, decoder="decord")
+    assert any("clip.mp4: decord reads another frame 0 than PyAV" in remark for remark in frames.remarks)
+    with VideoReader(mixed / "train" / "clip.mp4") as reader:
+        first = to_square(next(iter(reader)).image, 64)
+    np.testing.assert_array_equal(frames.parts[0][0], first)

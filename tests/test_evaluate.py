@@ -308,3 +308,11 @@ def test_a_given_split_is_kept(poses: Path, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(mean[is_test], np.tile(annotations.xy[~is_test].mean(axis=0), (12, 1, 1)))
     scored = score_regression(split, predicted, seed=0)
     assert scored.total.count == 24 and scored.groups[0].error_px is None
+
+
+def test_a_single_joint_has_no_body_to_measure_by(poses: Path) -> None:
+    annotations = read_annotations(poses)
+    one = replace(annotations, xy=annotations.xy[:, :1], names=("corner",), body_size=np.zeros(36))
+    scored = score_regression(one, one.xy + 3, seed=0)
+    assert scored.total.error_px == pytest.approx(3 * np.sqrt(2))
+    assert scored.total.error_percent is None and scored.total.count == 36

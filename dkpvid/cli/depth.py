@@ -43,7 +43,7 @@ def depth(
             frames = load_frames(
                 data, model.image_size, on_video=lambda done, total: reading.update(done, total=total)
             )
-        for line in frames.skipped:
+        for line in frames.remarks:
             typer.echo(f"warning: {line}", err=True)
         with ProgressReport("making depth maps", "frames", len(frames), quiet) as making:
             load_depth(frames, config, chosen_device, on_frame=lambda done, total: making.update(done))

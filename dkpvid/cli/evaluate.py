@@ -249,8 +249,8 @@ def _motion(config: EvalConfig, console: Console, quiet: bool) -> dict[str, Any]
 def _motion_table(score: "MotionScores") -> Table:
     table = Table(title=f"{score.model}: keypoints by their motion", box=SIMPLE)
     table.add_column("video")
-    for name in ("frames", "on foreground", "(chance)", "jitter, px", "dead", "swaps"):
-        table.add_column(name, justify="right")
+    for name in ("frames", "on moving", "(chance)", "jitter, px", "dead", "swaps"):
+        table.add_column(name, justify="right", no_wrap=True)
     for video in score.videos:
         table.add_row(
             Path(video.video).name,

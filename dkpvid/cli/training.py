@@ -60,6 +60,7 @@ Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16 on CUDA), 32 or bf16.")]
 Workers = Annotated[int | None, typer.Option(help="Videos decoded at the same time.", show_default="cores")]
+Decoder = Annotated[str, typer.Option(help="pyav, or decord where the two agree.")]
 LogEvery = Annotated[int, typer.Option(help="Steps between lines of metrics.jsonl.")]
 CheckpointEvery = Annotated[int, typer.Option(help="Steps between checkpoints.")]
 PreviewEvery = Annotated[int, typer.Option(help="Steps between previews.")]
@@ -108,6 +109,7 @@ def run_training(
             resume=resume,
             overwrite=overwrite,
             on_video=lambda count, total: reading.update(count, total=total),
+            on_remark=lambda remark: typer.echo(f"warning: {remark}", err=True),
             on_depth=lambda count, total: seeing.update(count, total=total),
             on_step=lambda step, loss: learning.update(step, "" if loss is None else f"loss {loss:.4f}"),
             should_stop=lambda: bool(stop),

@@ -19,7 +19,8 @@ HEAVY = {"av", "decord", "scipy", "timm", "torch", "torchvision"}
 
 def heavy_modules_after(code: str) -> list[str]:
     """What of `HEAVY` a new process has loaded at the end of a program."""
-    return sorted(HEAVY & set(run("-c", f"import sys\n{code}\nprint(*sys.modules)").stdout.split()))
+    last_line = run("-c", f"import sys\n{code}\nprint(*sys.modules)").stdout.splitlines()[-1]
+    return sorted(HEAVY & set(last_line.split()))
 
 
 def calls(words: list[list[str]], exit_code: int) -> str:

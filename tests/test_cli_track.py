@@ -566,7 +566,9 @@ def test_an_interrupted_drawing_ends_there(
     interrupt_drawing(monkeypatch, frame=7, times=1)
     other = shutil.copy(clip, clip.with_name("other.mp4"))
     before = signal.getsignal(signal.SIGINT)
-    assert track(clip, other, "-o", out).exit_code == 130
+    result = track(clip, other, "-o", out)
+    assert result.exit_code == 130
+    assert "other" not in result.stderr
     assert signal.getsignal(signal.SIGINT) is before
     assert names_in(out) == ["clip.dkp.json", "clip.dkp.mp4"], "nothing else is begun"
     assert len(document(out / "clip.dkp.json")["frames"]) == NUM_FRAMES

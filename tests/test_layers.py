@@ -30,9 +30,10 @@ ROWS = (
     | {"models.decoder", "models.dpt", "models.small_depth", "video.containers"},
     {"models.autolink", "paper_sets", "regression", "video.reader"},
     # Where models, frames and files meet.
-    {"checkpoint", "data", "inputs", "labels"},
-    {"depth_estimators", "detect", "runs"},
-    {"depth", "fitting"},
+    {"checkpoint", "inputs", "labels", "video.random_access"},
+    {"data", "detect", "runs"},
+    {"depth_estimators", "fitting"},
+    {"depth"},
     # The jobs: one recipe a command. They never import each other.
     {"distill", "evaluate", "motion", "track", "train"},
     {"plots"},
@@ -112,18 +113,9 @@ def test_tracking_loads_nothing_that_only_training_needs() -> None:
     loaded = loaded_by("import dkpvid.track, dkpvid.cli")
     assert {"torch", "av", "dkpvid.video.writer"} <= loaded
     foreign = {"decord", "scipy", "tensorboard", "timm", "torchvision", "transformers"}
-    ours = {
-        "annotations",
-        "data",
-        "depth",
-        "depth_estimators",
-        "distill",
-        "evaluate",
-        "fitting",
-        "losses",
-        "runs",
-    }
-    ours |= {"train", "models.autolink", "models.decoder", "models.dpt", "models.perceptual"}
+    ours = {"annotations", "data", "depth", "depth_estimators", "distill", "evaluate", "fitting", "losses"}
+    ours |= {"runs", "train", "video.random_access"}
+    ours |= {"models.autolink", "models.decoder", "models.dpt", "models.perceptual", "models.small_depth"}
     unwanted = foreign | {f"dkpvid.{module}" for module in ours}
     assert not loaded & unwanted
 

@@ -1,0 +1,68 @@
+"""What the documents say about the commands is what the commands do."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
+
+from dkpvid.cli import app
+from dkpvid.schema import json_schema
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def commands() -> list[list[str]]:
+    """Every `dkpvid` command line in the README's console examples."""
+    blocks = re.findall(r"```console\n(.*?)```", README, re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    found = (re.search(r"\bdkpvid ([a-z]+ .*)", line) for line in lines)
+    return [re.split(r"\s{2,}#| \| | > ", match[1])[0].split() for match in found if match]
+
+
+def help_of(command: str) -> str:
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert result.exit_code == 0
+    return result.output
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_option_in_the_readme_exists(words: list[str]) -> None:
+    text = help_of(words[0])
+    options = [word for word in words[1:] if re.fullmatch(r"--[a-z-]+|-[a-z]", word)]
+    for option in options:
+        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text), option
+
+
+def test_the_readme_shows_all_four_ways_in() -> None:
+    assert {"track", "train", "depth", "distill"} <= {words[0] for words in commands()}
+
+
+def test_the_readmes_record_is_a_frame_of_the_schema() -> None:
+    record = json.loads(re.search(r"```json\n(.*?)```", README, re.S)[1])  # type: ignore[index]
+    schema = json_schema()
+    Draft202012Validator({"$ref": "#/$defs/frame", "$defs": schema["$defs"]}).validate(record)
+
+
+def test_the_readmes_tree_names_real_files() -> None:
+    tree = re.search(r"## The code\n\n```\n(.*?)```", README, re.S)[1]  # type: ignore[index]
+    package = tree[tree.index("dkpvid/") : tree.index("benchmarks/")]
+    names = re.findall(r"\b([a-z_]+\.py)\b", package)
+    assert len(names) > 15
+    for name in names:
+        assert (ROOT / "dkpvid" / name).is_file(), name
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    for document in (ROOT / "README.md", ROOT / "weights" / "default.md", ROOT / "benchmarks" / "README.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_changelog_has_the_sections_of_its_format() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert "## [Unreleased]" in text
+    assert set(re.findall(r"^### (.+)$", text, re.M)) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed"}

@@ -165,7 +165,7 @@ class DeepLabCutCsv:
         self._header = header
         self._file = _TextFile(path)
         self._rows = csv.writer(self._file.stream, lineterminator="\n")
-        names = header.keypoints
+        names = [*header.keypoints, *header.joints]
         # Readers look for these three words, bare, at the start of the rows.
         self._rows.writerow(["scorer", *[f"dkpvid-{header.model_name}"] * (3 * len(names))])
         self._rows.writerow(["bodyparts", *(name for name in names for _ in range(3))])
@@ -173,9 +173,10 @@ class DeepLabCutCsv:
 
     def write(self, track: Track) -> None:
         """Append the frames that follow the ones written before."""
-        missing = [{"x": None, "y": None, "confidence": 0.0}] * len(self._header.keypoints)
+        missing = {"x": None, "y": None, "confidence": 0.0}
         for record in frame_records(track, self._header):
-            points = record["keypoints"] or missing
+            points = record["keypoints"] or [missing] * len(self._header.keypoints)
+            points += record.get("joints") or [missing] * len(self._header.joints)
             values = (point[key] for point in points for key in ("x", "y", "confidence"))
             self._rows.writerow([record["frame"], *values])
 

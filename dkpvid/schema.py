@@ -47,6 +47,8 @@ class TrackHeader:
     skeleton: tuple[tuple[int, int, float], ...]
     """Learned edges: two positions in `keypoints`, and a weight that only compares with the other weights."""
     smoothing: SmoothingConfig
+    joints: tuple[str, ...] = ()
+    """Names of the joints computed from the keypoints; empty when there are none."""
     region: Region | None = None
     """The part of the frame that the model saw; None = the whole frame, or a window that moved."""
     created_by: str = f"dkpvid {__version__}"
@@ -82,7 +84,7 @@ def header_record(header: TrackHeader) -> dict[str, Any]:
     """The first record."""
     source, region = header.source, header.region
     aspect, tick = source.sample_aspect_ratio, source.time_base
-    return {
+    record = {
         "type": "header",
         "schema": SCHEMA,
         "created_by": header.created_by,
@@ -104,13 +106,17 @@ def header_record(header: TrackHeader) -> dict[str, Any]:
         "skeleton": [[i, j, float(f"{weight:.4g}")] for i, j, weight in header.skeleton],
         "smoothing": to_dict(header.smoothing),
     }
+    if header.joints:
+        record["joints"] = list(header.joints)
+    return record
 
 
 def frame_records(track: Track, header: TrackHeader) -> Iterator[dict[str, Any]]:
     """One record per frame, rounded.
 
     A keypoint that is not finite becomes null with confidence as given (NaN: 0); a frame without any keypoint
-    has null in place of the list. "raw" is there only when smoothing made a difference.
+    has null in place of the list. "raw" is there only when smoothing made a difference, "joints" (and their
+    covariance) only when the track has some.
     """
     if len(track) > _FRAMES_AT_ONCE:
         for start in range(0, len(track), _FRAMES_AT_ONCE):
@@ -118,23 +124,36 @@ def frame_records(track: Track, header: TrackHeader) -> Iterator[dict[str, Any]]
         return
     index = track.index.tolist()
     time = np.round(track.time_seconds.astype(float), _TIME_DECIMALS).tolist()
-    confidence = np.round(np.nan_to_num(track.confidence.astype(float)), _CONFIDENCE_DECIMALS).tolist()
-    xy = _rows(track.xy, _PIXEL_DECIMALS)
+    keypoints = _points(track, header.keypoints)
     covariance = _rows(track.covariance, _COVARIANCE_DECIMALS)
     raw = None if track.raw_xy is None else _rows(track.raw_xy, _PIXEL_DECIMALS)
+    joints = None
+    if track.joints is not None:
+        spreads = _rows(track.joints.covariance, _COVARIANCE_DECIMALS)
+        joints = list(zip(_points(track.joints, header.joints), spreads, strict=True))
     for i in range(len(track)):
-        points = None
-        if (places := xy[i]) is not None:
-            pairs = [place or (None, None) for place in places]
-            named = zip(header.keypoints, pairs, confidence[i], strict=True)
-            points = [{"name": name, "x": x, "y": y, "confidence": value} for name, (x, y), value in named]
-        record = {"type": "frame", "frame": index[i], "time": time[i], "keypoints": points}
+        record: dict[str, Any] = {"type": "frame", "frame": index[i], "time": time[i], "keypoints": keypoints[i]}
         if raw is not None and header.smoothing.method != "none":
             record["raw"] = raw[i]
         record["covariance"] = covariance[i]
+        if joints is not None:
+            record["joints"], record["joints_covariance"] = joints[i]
         if track.flags and track.flags[i]:
             record["flags"] = list(track.flags[i])
         yield record
+
+
+def _points(track: Track, names: Sequence[str]) -> list[list[dict[str, Any]] | None]:
+    """Per frame what is found under each name; None for a frame without anything."""
+    confidence = np.round(np.nan_to_num(track.confidence.astype(float)), _CONFIDENCE_DECIMALS).tolist()
+    frames: list[list[dict[str, Any]] | None] = []
+    for places, values in zip(_rows(track.xy, _PIXEL_DECIMALS), confidence, strict=True):
+        if places is None:
+            frames.append(None)
+            continue
+        named = zip(names, (place or (None, None) for place in places), values, strict=True)
+        frames.append([{"name": name, "x": x, "y": y, "confidence": value} for name, (x, y), value in named])
+    return frames
 
 
 def _rows(values: Float[ndarray, "frame keypoint value"], decimals: int) -> list[list[Any] | None]:

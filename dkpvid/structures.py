@@ -83,6 +83,8 @@ class Track:
     """The detections that `xy` was smoothed from; None before smoothing."""
     flags: tuple[tuple[str, ...], ...] = ()
     """Per frame; empty when no frame has a remark."""
+    joints: "Track | None" = None
+    """Named joints computed from the keypoints, for the same frames; None when there are none."""
 
     def __post_init__(self) -> None:
         frames = len(self.time_seconds)
@@ -98,6 +100,8 @@ class Track:
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} must be {shape}, got {getattr(self, name).shape}")
+        if self.joints is not None and len(self.joints) != frames:
+            raise ValueError(f"joints must have {frames} frames, got {len(self.joints)}")
         if self.flags and len(self.flags) != frames:
             raise ValueError(f"flags must be empty or one entry a frame ({frames}), got {len(self.flags)}")
 
@@ -126,6 +130,7 @@ class Track:
         if not parts:
             raise ValueError("concatenate needs at least one part, got none")
         raw = [part.raw_xy for part in parts if part.raw_xy is not None]
+        joints = [part.joints for part in parts if part.joints is not None]
         has_flags = any(part.flags for part in parts)
         return cls(
             index=np.concatenate([part.index for part in parts]),
@@ -134,6 +139,7 @@ class Track:
             confidence=np.concatenate([part.confidence for part in parts]),
             covariance=np.concatenate([part.covariance for part in parts]),
             raw_xy=np.concatenate(raw) if len(raw) == len(parts) else None,
+            joints=cls.concatenate(joints) if len(joints) == len(parts) else None,
             flags=tuple(flag for part in parts for flag in (part.flags or ((),) * len(part)))
             if has_flags
             else (),

@@ -15,6 +15,7 @@ from dkpvid.coordinates import Region
 from dkpvid.detect import Detector, confidence_from_covariance, detect
 from dkpvid.devices import choose_device
 from dkpvid.errors import VideoError
+from dkpvid.joints import JointMap
 from dkpvid.schema import TrackHeader
 from dkpvid.smoothing import make_smoother
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
@@ -54,14 +55,16 @@ class Tracker:
     Args:
         weights: The model; see `dkpvid.checkpoint.load_weights`.
         config: How to track.
+        joints: Gives named joints besides the keypoints; see `dkpvid.joints.load_joints`.
 
     Raises:
         UsageError: the device is not there.
     """
 
-    def __init__(self, weights: Weights, config: TrackConfig) -> None:
+    def __init__(self, weights: Weights, config: TrackConfig, joints: JointMap | None = None) -> None:
         self.weights = weights
         self.config = config
+        self.joints = joints
         device = choose_device(config.device)
         self.detector = Detector(weights, device, "bf16" if config.half and device.type == "cuda" else "32")
 
@@ -77,6 +80,7 @@ class Tracker:
             keypoints=tuple(f"kp{number}" for number in range(self.weights.config.num_keypoints)),
             skeleton=tuple((i, j, weight) for (i, j), weight in zip(pairs, strengths, strict=True)),
             smoothing=self.config.smoothing,
+            joints=self.joints.names if self.joints else (),
             region=self._region(info),
         )
 
@@ -95,9 +99,17 @@ class Tracker:
         )
         for piece in found:
             if (final := smoother.push(piece)) is not None:
-                yield _rate_filled(final, area)
+                yield self._finished(final, area)
         if (final := smoother.finish()) is not None:
-            yield _rate_filled(final, area)
+            yield self._finished(final, area)
+
+    def _finished(self, track: Track, area: Region) -> Track:
+        track = _rate_filled(track, area)
+        if self.joints is None:
+            return track
+        xy, covariance = self.joints.apply(track, area)
+        confidence = confidence_from_covariance(covariance, area)
+        return replace(track, joints=Track(track.index, track.time_seconds, xy, confidence, covariance))
 
     def _region(self, info: VideoInfo) -> Region | None:
         region = self.config.region

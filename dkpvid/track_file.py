@@ -139,6 +139,7 @@ def _header(record: dict[str, Any]) -> TrackHeader:
         skeleton=tuple((i, j, weight) for i, j, weight in record["skeleton"]),
         smoothing=SmoothingConfig(**record["smoothing"]),
         region=region and Region(**region),
+        joints=tuple(record.get("joints", ())),
         created_by=record["created_by"],
     )
 

@@ -57,9 +57,10 @@ def test_the_readmes_tree_names_real_files() -> None:
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for document in (ROOT / "README.md", ROOT / "weights" / "default.md", ROOT / "benchmarks" / "README.md"):
+    for name in ("README.md", "weights/default.md", "benchmarks/README.md"):
+        document = ROOT / name
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+            assert (document.parent / target).exists(), f"{name}: {target}"
 
 
 def test_the_changelog_has_the_sections_of_its_format() -> None:

@@ -1,11 +1,13 @@
 """Tracking a video in the library: outputs are fed, completed or given up, and it can be stopped."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 
 from dkpvid.annotate import DrawStyle
@@ -14,7 +16,9 @@ from dkpvid.config import SmoothingConfig, TrackConfig
 from dkpvid.coordinates import Region
 from dkpvid.detect import confidence_from_covariance
 from dkpvid.errors import UsageError, VideoError
-from dkpvid.schema import TrackHeader
+from dkpvid.formats import JsonDocument
+from dkpvid.joints import JointMap
+from dkpvid.schema import TrackHeader, json_schema
 from dkpvid.structures import LostPacket, Track
 from dkpvid.track import Tracker, TrackSink, render, track_video
 from tests.video.clips import HEIGHT, WIDTH, dot_frame, ffprobe_times, make_clip
@@ -186,3 +190,30 @@ def test_only_what_was_tracked_is_drawn(tiny_weights: Path, clip: Path, tmp_path
     np.testing.assert_array_equal(tracked.track.index, np.arange(5, 15))
     render(clip, tracked, tmp_path / "out.mp4", style=DrawStyle())
     np.testing.assert_allclose(ffprobe_times(tmp_path / "out.mp4"), np.arange(10) / 25, rtol=0, atol=1e-3)
+
+
+def test_joints_come_next_to_the_keypoints(tmp_path: Path, tiny_weights: Path) -> None:
+    """A map that copies two keypoints, with an offset, under names of their own."""
+    weights = load_weights(tiny_weights)
+    count = weights.config.num_keypoints
+    copies = np.zeros((2, 2, count, 2))
+    copies[0, 0, 3, 0] = copies[0, 1, 3, 1] = copies[1, 0, 5, 0] = copies[1, 1, 5, 1] = 1
+    offset = np.array([[0.0, 0.0], [0.25, 0.0]])
+    joints = JointMap(("nose", "tail"), weights.sha256, copies, offset, np.zeros((2, 3)), 0.1)
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(make_clip())
+    config = TrackConfig(device="cpu", region=Region(10, 8, 80, 40))
+    path = tmp_path / "clip.dkp.json"
+    tracked = track_video(clip, Tracker(weights, config, joints), lambda header: [JsonDocument(path, header)])
+    track = tracked.track
+    assert track.joints is not None and len(track.joints) == len(track)
+    np.testing.assert_allclose(track.joints.xy[:, 0], track.xy[:, 3], atol=1e-9)
+    np.testing.assert_allclose(track.joints.xy[:, 1], track.xy[:, 5] + [20, 0], atol=1e-9)
+    np.testing.assert_allclose(track.joints.covariance[:, 1], track.covariance[:, 5], rtol=1e-9)
+    document = json.loads(path.read_text())
+    Draft202012Validator(json_schema()).validate(document)
+    assert document["joints"] == ["nose", "tail"]
+    frame = document["frames"][4]
+    assert [joint["name"] for joint in frame["joints"]] == ["nose", "tail"]
+    assert frame["joints"][0]["x"] == frame["keypoints"][3]["x"]
+    assert frame["joints_covariance"][0] == frame["covariance"][3]

@@ -80,6 +80,9 @@ def track(
     min_confidence: Annotated[
         float, typer.Option(help="Ignore detections below it, 0 to 1.")
     ] = TrackConfig.min_confidence,
+    joints: Annotated[
+        Path | None, typer.Option(help="File of `eval --save-joints`: adds named joints.")
+    ] = None,
     roi: Annotated[str, typer.Option(help="full, or x,y,width,height in pixels: where to look.")] = "full",
     draw: Annotated[
         str, typer.Option(help="points, skeleton, trail, labels; with commas.")
@@ -109,9 +112,11 @@ def track(
         style = DrawStyle.from_names(draw)
         jobs = plan(inputs, output, formats, video, recursive, overwrite)
         from dkpvid.checkpoint import load_weights  # torch loads here, not for --help
+        from dkpvid.joints import load_joints
         from dkpvid.track import Tracker
 
-        tracker = Tracker(load_weights(weights), config)
+        model = load_weights(weights)
+        tracker = Tracker(model, config, load_joints(joints, model.sha256) if joints else None)
     with interrupt_request() as stop:
         codes = [run_job(job, tracker, style, crf, stop, quiet) for job in jobs if not stop]
     raise typer.Exit(EXIT_INTERRUPTED if stop else overall_exit_code(codes))

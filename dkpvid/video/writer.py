@@ -181,9 +181,11 @@ class VideoWriter:
                 self._sound.close()
             self._container.close()
             put_in_place(self._temporary, self.path)
-        except (OSError, av.error.FFmpegError) as error:
+        except BaseException as error:
             self.abort()
-            raise self._failure(error) from error
+            if isinstance(error, (OSError, av.error.FFmpegError)):
+                raise self._failure(error) from error
+            raise
 
     def abort(self) -> None:
         """Remove what was written; a file that had the name before stays."""

@@ -132,7 +132,8 @@ def frame_records(track: Track, header: TrackHeader) -> Iterator[dict[str, Any]]
         spreads = _rows(track.joints.covariance, _COVARIANCE_DECIMALS)
         joints = list(zip(_points(track.joints, header.joints), spreads, strict=True))
     for i in range(len(track)):
-        record: dict[str, Any] = {"type": "frame", "frame": index[i], "time": time[i], "keypoints": keypoints[i]}
+        record: dict[str, Any] = {"type": "frame", "frame": index[i], "time": time[i]}
+        record["keypoints"] = keypoints[i]
         if raw is not None and header.smoothing.method != "none":
             record["raw"] = raw[i]
         record["covariance"] = covariance[i]

@@ -66,4 +66,5 @@ def test_links_of_the_documents_lead_somewhere() -> None:
 def test_the_changelog_has_the_sections_of_its_format() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     assert "## [Unreleased]" in text
-    assert set(re.findall(r"^### (.+)$", text, re.M)) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed"}
+    sections = set(re.findall(r"^### (.+)$", text, re.M))
+    assert sections <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

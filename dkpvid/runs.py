@@ -40,6 +40,7 @@ class Run:
             UsageError: the folder holds a run and neither resuming nor overwriting was asked for, or the
                 settings to resume with are not those of the run.
         """
+        self._tensorboard: Any = None
         self.folder = config.run
         self.config = config
         settings = self.folder / "config.json"
@@ -72,6 +73,7 @@ class Run:
         """Restore model, optimizer and random state; returns the number of steps done (0 for a new run)."""
         if not self.is_resumed:
             self._truncate_metrics(0)
+            self._open_tensorboard(0)
             return 0
         try:
             with safe_open(self._checkpoint, framework="pt") as file:
@@ -92,6 +94,7 @@ class Run:
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
         self._truncate_metrics(step)
+        self._open_tensorboard(step)
         return step
 
     def save(self, step: int, model: AutoLink, optimizer: torch.optim.Optimizer) -> None:
@@ -127,9 +130,20 @@ class Run:
         return f"{kept} in {self.folder}; resume with a lower --learning-rate or --precision 32"
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Append one line to metrics.jsonl."""
+        """Append one line to metrics.jsonl, and to tensorboard/ where that package is installed."""
         with self._metrics.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
+        if self._tensorboard is not None:
+            for name, value in metrics.items():
+                self._tensorboard.add_scalar(name, value, step)
+
+    def _open_tensorboard(self, step: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        # Of what was logged after the checkpoint, only the second time counts.
+        self._tensorboard = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)
 
     def _truncate_metrics(self, step: int) -> None:
         """Drop what was logged after the checkpoint: those steps are taken again."""
@@ -165,9 +179,10 @@ class Run:
 
 def _check_same_settings(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
     for name, value in new.items():
-        if name not in RESUMABLE_CHANGES and old.get(name) != value:
+        # A setting that the run does not know is younger than the run, which did what is now the default.
+        if name not in RESUMABLE_CHANGES and name in old and old[name] != value:
             raise UsageError(
-                f"{folder} was trained with {name} = {old.get(name)}, got {value}; resume with the same "
+                f"{folder} was trained with {name} = {old[name]}, got {value}; resume with the same "
                 "settings, or start another run"
             )
 

@@ -296,3 +296,9 @@ def test_presets_are_the_papers() -> None:
     assert (PRESETS["taichi"]["num_keypoints"], PRESETS["taichi"]["edge_variance"]) == (10, 5e-4)
     defaults = TrainConfig(data=Path(), run=Path())
     assert (defaults.steps, defaults.batch_size, defaults.learning_rate) == (20_000, 64, 1e-4)
+
+
+def test_tensorboard_gets_the_losses_where_it_is_installed(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    train(config(data, tmp_path / "run", steps=4))
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))

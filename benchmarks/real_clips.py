@@ -2,7 +2,7 @@
 
     python benchmarks/real_clips.py DATA OUT --sets weizmann,taichi,mouse [--depth-model local:FOLDER]
 
-For people: the student alone, the depth teacher, and the student under that teacher; joints by another network.
+For people: the student alone, and the student under a depth teacher; joints by another network.
 For the mouse: the student alone, on a recording other than the annotated one; joints by hand. The package's
 own weights and two baselines (mean pose, a detector with random weights) stand beside them. Whatever is
 finished is kept, so that a killed benchmark goes on. The table is printed and goes to OUT/results.md.

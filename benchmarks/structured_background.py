@@ -1,6 +1,6 @@
 """Does a depth teacher keep keypoints off a structured background? The distillation paper, on rendered clips.
 
-    python benchmarks/structured_background.py OUT --size cpu     two hours, one thread
+    python benchmarks/structured_background.py OUT --size cpu     an hour, one thread
     python benchmarks/structured_background.py OUT --size gpu     128 x 128, the full networks, 20 000 steps
 
 People with the same clothes in all their clips move in a few fixed rooms full of stripes, bars and furniture;

@@ -16,8 +16,8 @@ from dkpvid.structures import Frame, Track
 from dkpvid.video.resize import to_square
 
 NOISE_PER_SPREAD = 0.35
-"""Standard error of a keypoint over the standard deviation of its heatmap. The heatmap's spread (2 to 5 % of
-the region) is the width of a learned blob; its mean wanders by about a fifth of that (0.4 to 1 %)."""
+"""Standard error of a keypoint over the standard deviation of its heatmap, measured on the package's own
+weights by `benchmarks/calibration.py`: a learned blob is wider than its mean is uncertain."""
 
 CONFIDENCE_RADIUS = 0.05
 """Confidence is the chance that the keypoint lies within this share of the region's mean side."""

@@ -57,9 +57,7 @@ def test_detector_matches(model: AutoLink, golden: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["wide", "big"])
-def test_detector_resizes_as_the_reference_does(
-    model: AutoLink, golden: dict[str, Any], name: str
-) -> None:
+def test_detector_resizes_as_the_reference_does(model: AutoLink, golden: dict[str, Any], name: str) -> None:
     with torch.no_grad():
         found = model.detector(torch.from_numpy(golden[f"{name}_image"]).float())
     assert relative_error(found.keypoints.flip(2), golden[f"{name}_keypoints"]) < TOLERANCE

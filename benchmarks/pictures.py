@@ -1,39 +1,97 @@
-"""Make the pictures of the README from the demo clip, with the weights of the package.
+"""Make the pictures of the README, with the commands and the weights that a user has.
 
-    python benchmarks/pictures.py
-
-Writes docs/demo.png: frames of the annotated demo clip side by side.
+python benchmarks/pictures.py demo                frames of the annotated demo clip
+python benchmarks/pictures.py distillation OUT    what a teacher and two students see; OUT is where
+                                                  structured_background.py wrote its runs
 """
 
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import torch
+import typer
+from numpy import ndarray
 from PIL import Image
 from typer.testing import CliRunner
 
-from dkpvid.cli import app
+from dkpvid.annotate import Annotator, DrawStyle
+from dkpvid.checkpoint import load_weights
+from dkpvid.cli import app as dkpvid_app
+from dkpvid.config import TrackConfig
+from dkpvid.detect import Detector, detect
+from dkpvid.structures import Frame
+from dkpvid.track import Tracker
 from dkpvid.video.reader import VideoReader
 
 ROOT = Path(__file__).parents[1]
-FRAMES = (18, 60, 95, 135)
+DEMO_FRAMES = (18, 60, 95, 135)
 """One of each motion of the clip."""
+CLIPS = 6
+SIDE = 192
+"""Of one picture of the distillation sheet, in pixels."""
+
+app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_show_locals=False)
 
 
-def main() -> None:
+@app.command()
+def demo() -> None:
     """Track the demo clip as a user would, and join some of its frames."""
     with tempfile.TemporaryDirectory() as folder:
-        result = CliRunner().invoke(app, ["track", str(ROOT / "benchmarks" / "demo.mp4"), "-o", folder, "-q"])
+        clip = str(ROOT / "benchmarks" / "demo.mp4")
+        result = CliRunner().invoke(dkpvid_app, ["track", clip, "-o", folder, "-q"])
         if result.exit_code:
             raise SystemExit(result.output)
         with VideoReader(Path(folder) / "demo.dkp.mp4") as reader:
-            frames = [frame.image for frame in reader if frame.index in FRAMES]
+            frames = [frame.image for frame in reader if frame.index in DEMO_FRAMES]
     rows = [np.concatenate(frames[start : start + 2], axis=1) for start in (0, 2)]
     picture = Image.fromarray(np.concatenate(rows))
     picture.thumbnail((1000, 1000))
-    (ROOT / "docs").mkdir(exist_ok=True)
     picture.save(ROOT / "docs" / "demo.png", optimize=True)
 
 
+@app.command()
+def distillation(
+    out: Annotated[Path, typer.Argument(help="Output folder of structured_background.py.")],
+) -> None:
+    """Rows: picture, depth map with the teacher's keypoints, the student alone, the distilled student."""
+    test = out / "data" / "test"
+    clips = sorted(path for path in test.iterdir() if path.is_dir())
+    chosen = clips[:: max(1, len(clips) // CLIPS)][:CLIPS]
+    images = [first_picture(clip) for clip in chosen]
+    depths = [first_picture(clip / "depth") for clip in chosen]
+    rows = [
+        [enlarged(image) for image in images],
+        [drawn(depth, out / "runs" / "teacher-seed0") for depth in depths],
+        [drawn(image, out / "runs" / "student-seed0") for image in images],
+        [drawn(image, out / "runs" / "distilled-output-0.4-seed0") for image in images],
+    ]
+    sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    Image.fromarray(sheet).save(ROOT / "docs" / "distillation.png", optimize=True)
+
+
+def first_picture(folder: Path) -> ndarray:
+    """RGB of the first frame in a folder."""
+    with Image.open(min(folder.glob("*.png"))) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def enlarged(image: ndarray) -> ndarray:
+    """For the eye; the networks see the small picture."""
+    return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def drawn(image: ndarray, run: Path) -> ndarray:
+    """The picture with what a run finds in it."""
+    weights = load_weights(run)
+    frame = Frame(enlarged(image), index=0, time_seconds=0.0)
+    (track,) = detect(Detector(weights, torch.device("cpu")), [frame])
+    with VideoReader(run / "preview") as reader:
+        header = Tracker(weights, TrackConfig(device="cpu")).header(reader.info)
+    annotator = Annotator(header.keypoints, header.skeleton, SIDE, SIDE, DrawStyle())
+    return annotator.draw(frame.image, track, 0)
+
+
 if __name__ == "__main__":
-    main()
+    app()

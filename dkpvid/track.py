@@ -206,6 +206,9 @@ def render(
     """
     track, info = tracked.track, tracked.header.source
     annotator = Annotator(tracked.header.keypoints, tracked.header.skeleton, info.width, info.height, style)
+    # Joints have names worth reading, and no learned edges.
+    joint_style = DrawStyle(points=True, skeleton=False, labels=True)
+    joint_annotator = Annotator(tracked.header.joints, (), info.width, info.height, joint_style)
     with (
         VideoReader(source) as reader,
         VideoWriter(
@@ -224,6 +227,9 @@ def render(
                 break
             if frame.index >= first:
                 position = frame.index - first
-                writer.write(annotator.draw(frame.image, track, position), frame.time_seconds)
+                image = annotator.draw(frame.image, track, position)
+                if track.joints is not None:
+                    image = joint_annotator.draw(image, track.joints, position)
+                writer.write(image, frame.time_seconds)
                 on_frame(position + 1, info)
     return writer.audio_note

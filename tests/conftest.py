@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ _hook = install_import_hook("dkpvid", "beartype.beartype")
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 from dkpvid.checkpoint import save_weights  # noqa: E402
 from dkpvid.config import ModelConfig  # noqa: E402
 from dkpvid.models.detector import KeypointDetector  # noqa: E402
 from dkpvid.models.edge_map import EdgeMap  # noqa: E402
+from dkpvid.models.perceptual import MobileNetV1Features  # noqa: E402
 
 SHARED = Path(os.environ.get("DKPVID_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -57,6 +60,18 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_weights(path, config, detector, edge_map)
     return path
+
+
+@pytest.fixture(scope="module")
+def own_cache_and_perceptual_net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of the module's own, and MobileNet with random weights: no other project's file is needed."""
+    folder = tmp_path_factory.mktemp("environment")
+    torch.manual_seed(0)
+    save_file(MobileNetV1Features().state_dict(), folder / "mobilenet.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DKPVID_CACHE", str(folder / "cache"))
+        patch.setenv("DKPVID_PERCEPTUAL_WEIGHTS", str(folder / "mobilenet.safetensors"))
+        yield
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Distillation: what is compared, what moves and what does not, and the way from depth to a tracked video."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -22,22 +21,11 @@ from dkpvid.errors import UsageError
 from dkpvid.fitting import random_flip
 from dkpvid.losses import distillation_loss
 from dkpvid.models.detector import KeypointDetector
-from dkpvid.models.perceptual import MobileNetV1Features
 from dkpvid.train import train
 
+pytestmark = pytest.mark.usefixtures("own_cache_and_perceptual_net")
+
 TINY = ModelConfig(num_keypoints=4, image_size=64, detector_width=4, decoder_width=4, edge_variance=2e-3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of its own, and a perceptual network with random weights."""
-    folder = tmp_path_factory.mktemp("distill")
-    torch.manual_seed(0)
-    save_file(MobileNetV1Features().state_dict(), folder / "mobilenet.safetensors")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DKPVID_CACHE", str(folder / "cache"))
-        patch.setenv("DKPVID_PERCEPTUAL_WEIGHTS", str(folder / "mobilenet.safetensors"))
-        yield
 
 
 @pytest.fixture(scope="module")

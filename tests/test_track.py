@@ -21,6 +21,7 @@ from dkpvid.joints import JointMap
 from dkpvid.schema import TrackHeader, json_schema
 from dkpvid.structures import LostPacket, Track
 from dkpvid.track import Tracker, TrackSink, render, track_video
+from dkpvid.video.reader import VideoReader
 from tests.video.clips import HEIGHT, WIDTH, dot_frame, ffprobe_times, make_clip
 
 RAW = TrackConfig(device="cpu", batch_size=5, smoothing=SmoothingConfig("none"))
@@ -217,3 +218,27 @@ def test_joints_come_next_to_the_keypoints(tmp_path: Path, tiny_weights: Path) -
     assert [joint["name"] for joint in frame["joints"]] == ["nose", "tail"]
     assert frame["joints"][0]["x"] == frame["keypoints"][3]["x"]
     assert frame["joints_covariance"][0] == frame["covariance"][3]
+
+
+def test_joints_are_drawn_with_their_names(tmp_path: Path, tiny_weights: Path) -> None:
+    weights = load_weights(tiny_weights)
+    count = weights.config.num_keypoints
+    # Joints that stay in one place, whatever the keypoints do.
+    fixed = JointMap(
+        ("nose",), weights.sha256, np.zeros((1, 2, count, 2)), np.array([[0.5, 0.5]]), np.zeros((1, 3)), 0.1
+    )
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(make_clip())
+    nothing = DrawStyle(points=False, skeleton=False)
+    pictures = []
+    for joints in (None, fixed):
+        tracked = track_video(clip, Tracker(weights, TrackConfig(device="cpu"), joints), lambda header: [])
+        path = tmp_path / f"{joints is None}.mp4"
+        render(clip, tracked, path, style=nothing, crf=1)
+        with VideoReader(path) as reader:
+            pictures.append(next(iter(reader)).image.astype(int))
+    change = np.abs(pictures[0] - pictures[1]).max(axis=2)
+    middle = (slice(HEIGHT // 2 - 3, HEIGHT // 2 + 3), slice(WIDTH // 2 - 3, WIDTH // 2 + 3))
+    assert change[middle].max() > 100
+    # The label is to the right of the point.
+    assert change[:, WIDTH // 2 + 6 : WIDTH // 2 + 30].max() > 100 and change[:, : WIDTH // 2 - 8].max() < 40

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import dkpvid.fitting
@@ -23,22 +22,11 @@ from dkpvid.cli import app
 from dkpvid.config import PRESETS, ModelConfig, TrainConfig
 from dkpvid.errors import TrainingError, UsageError
 from dkpvid.fitting import load_perceptual_net, random_flip, to_images
-from dkpvid.models.perceptual import MobileNetV1Features
 from dkpvid.train import train
 
+pytestmark = pytest.mark.usefixtures("own_cache_and_perceptual_net")
+
 TINY = ModelConfig(num_keypoints=4, image_size=64, detector_width=4, decoder_width=4, edge_variance=2e-3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of its own, and a perceptual network with random weights: no file of another project needed."""
-    folder = tmp_path_factory.mktemp("train")
-    torch.manual_seed(0)
-    save_file(MobileNetV1Features().state_dict(), folder / "mobilenet.safetensors")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DKPVID_CACHE", str(folder / "cache"))
-        patch.setenv("DKPVID_PERCEPTUAL_WEIGHTS", str(folder / "mobilenet.safetensors"))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dkpvid.config import ModelConfig
-from dkpvid.models.detector import NEGATIVE_SLOPE, double_size
+from dkpvid.models.detector import NEGATIVE_SLOPE, double_size, initialize
 from dkpvid.shapes import Float
 
 
@@ -30,10 +30,7 @@ class Decoder(nn.Module):
             for before, after in [(8 * w, 8 * w), (16 * w, 4 * w), (8 * w, 2 * w), (4 * w, w)]
         )
         self.last = nn.Conv2d(2 * w, 3, 3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        initialize(self)
 
     def forward(
         self,
@@ -53,8 +50,8 @@ class Decoder(nn.Module):
         return reconstruction
 
 
-class DecoderDownBlock(nn.Module):
-    """Convolution, batch norm, LeakyReLU, convolution, batch norm, x0.5, LeakyReLU."""
+class DecoderBlock(nn.Module):
+    """Two convolutions, each with its batch norm; what happens around them differs."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -62,6 +59,10 @@ class DecoderDownBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
         self.norm2 = nn.BatchNorm2d(channels_out)
+
+
+class DecoderDownBlock(DecoderBlock):
+    """Convolution, batch norm, LeakyReLU, convolution, batch norm, x0.5, LeakyReLU."""
 
     def forward(self, x: Float[Tensor, "batch channel row column"]) -> Tensor:
         """Features at half the rows and columns."""
@@ -70,15 +71,8 @@ class DecoderDownBlock(nn.Module):
         return F.leaky_relu(x, NEGATIVE_SLOPE)
 
 
-class DecoderUpBlock(nn.Module):
+class DecoderUpBlock(DecoderBlock):
     """x2, then twice: convolution, batch norm, LeakyReLU."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.norm1 = nn.BatchNorm2d(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
-        self.norm2 = nn.BatchNorm2d(channels_out)
 
     def forward(self, x: Float[Tensor, "batch channel row column"]) -> Tensor:
         """Features at twice the rows and columns."""

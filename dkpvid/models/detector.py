@@ -45,10 +45,7 @@ class KeypointDetector(nn.Module):
         )
         self.up_blocks = nn.ModuleList([UpBlock(widths[-1], widths[-2]), UpBlock(widths[-2], widths[-3])])
         self.head = nn.Conv2d(widths[-3], config.num_keypoints, 3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        initialize(self)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Detections:
         """Find the keypoints.
@@ -101,6 +98,14 @@ class UpBlock(nn.Module):
     def forward(self, x: Float[Tensor, "batch channel row column"]) -> Tensor:
         """Features at twice the rows and columns."""
         return F.leaky_relu(self.norm(self.conv(double_size(x))), NEGATIVE_SLOPE)
+
+
+def initialize(network: nn.Module) -> None:
+    """Start all convolutions for LeakyReLU (He et al. 2015), with biases of zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
 def half_size_conv(

@@ -209,7 +209,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "human36m": {"num_keypoints": 16, "edge_variance": 5e-5, "gamma": 0.1},
     "deepfashion": {"num_keypoints": 16, "edge_variance": 5e-5, "flip": False, "gamma": 0.1},
     "taichi": {"num_keypoints": 10, "edge_variance": 5e-4, "gamma": 0.4},
-    # Small enough for two CPU cores: half an hour gives keypoints that follow a person.
+    # Small enough for two CPU cores; for videos of one kind a few hundred steps show something.
     "cpu": {
         "num_keypoints": 10,
         "image_size": 64,

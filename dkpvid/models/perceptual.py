@@ -66,7 +66,7 @@ class Vgg16Features(nn.Module):
 
 
 class MobileNetV1Features(nn.Module):
-    """MobileNetV1 1.0's activations pw1, pw3, pw5 and pw11: ten times cheaper than VGG16.
+    """MobileNetV1 1.0's activations pw1, pw3, pw5 and pw11: much cheaper than VGG16.
 
     Source: Howard et al. 2017, arXiv 1704.04861; batch norm folded into the convolutions. The scales are
     the activations' standard deviations over photographs, so that each depth weighs the same.

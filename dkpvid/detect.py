@@ -23,6 +23,11 @@ CONFIDENCE_RADIUS = 0.05
 """Confidence is the chance that the keypoint lies within this share of the region's mean side."""
 
 
+def keypoint_names(count: int) -> tuple[str, ...]:
+    """What keypoints are called that nobody named: kp0, kp1, ..."""
+    return tuple(f"kp{number}" for number in range(count))
+
+
 class Detector:
     """A trained model on a device, ready for frames.
 

@@ -173,9 +173,10 @@ def detect_rows(
     while batch := list(islice(images, config.batch_size)):
         rows = [row for row, _ in batch]
         size[rows] = [(image.shape[1], image.shape[0]) for _, image in batch]
+        sides = {detector.image_size for detector in detectors}
+        squares = {side: np.stack([to_square(image, side) for _, image in batch]) for side in sides}
         for detector, places in zip(detectors, keypoints, strict=True):
-            squares = [to_square(image, detector.image_size) for _, image in batch]
-            places[rows], _ = detector(np.stack(squares))
+            places[rows], _ = detector(squares[detector.image_size])
         done += len(batch)
         on_row(done, len(annotations))
     return [

@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from dkpvid.checkpoint import Weights, load_weights
 from dkpvid.config import EvalConfig, SmoothingConfig
-from dkpvid.detect import Detector, detect
+from dkpvid.detect import Detector, detect, keypoint_names
 from dkpvid.devices import choose_device
 from dkpvid.errors import DataError
 from dkpvid.inputs import expand_inputs
@@ -92,10 +92,9 @@ def _evaluate_model(
         motion, is_dead = _measure(video, detector, config.batch_size, count)
         measured.append(motion)
         dead.append(is_dead)
-    everywhere = np.flatnonzero(np.all(dead, axis=0))
-    return MotionScores(
-        weights.name, weights.sha256, tuple(measured), tuple(f"kp{number}" for number in everywhere)
-    )
+    names = keypoint_names(detector.num_keypoints)
+    everywhere = tuple(names[number] for number in np.flatnonzero(np.all(dead, axis=0)))
+    return MotionScores(weights.name, weights.sha256, tuple(measured), everywhere)
 
 
 def _measure(

@@ -12,7 +12,7 @@ from dkpvid.annotate import Annotator, DrawStyle
 from dkpvid.checkpoint import Weights
 from dkpvid.config import TrackConfig, to_dict
 from dkpvid.coordinates import Region
-from dkpvid.detect import Detector, confidence_from_covariance, detect
+from dkpvid.detect import Detector, confidence_from_covariance, detect, keypoint_names
 from dkpvid.devices import choose_device
 from dkpvid.errors import VideoError
 from dkpvid.joints import JointMap
@@ -77,7 +77,7 @@ class Tracker:
             model_name=self.weights.name,
             model_sha256=self.weights.sha256,
             model_config=to_dict(self.weights.config),
-            keypoints=tuple(f"kp{number}" for number in range(self.weights.config.num_keypoints)),
+            keypoints=keypoint_names(self.weights.config.num_keypoints),
             skeleton=tuple((i, j, weight) for (i, j), weight in zip(pairs, strengths, strict=True)),
             smoothing=self.config.smoothing,
             joints=self.joints.names if self.joints else (),

@@ -19,11 +19,11 @@ ROWS = (
     # Knows nothing of ours.
     {"", "errors", "files", "models", "progress", "shapes", "video"},
     # The vocabulary, and small helpers that only raise our errors.
-    {"coordinates", "devices", "downloads", "pickles", "structures"},
+    {"coordinates", "devices", "downloads", "models.loading", "pickles", "structures"},
     {"config"},
     # Tools and building blocks, which do not know each other.
     {"annotate", "joints", "kalman", "metrics", "schema"}
-    | {"models.detector", "models.edge_map", "models.loading", "models.perceptual"}
+    | {"models.detector", "models.edge_map", "models.perceptual"}
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.
     {"annotations", "formats", "losses", "smoothing", "track_file"}

@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import vgg16
 from torchvision.transforms.functional import normalize
 
-from dkpvid.errors import WeightsError
+from dkpvid.models.loading import load_exactly, read_tensors
 from dkpvid.shapes import Float
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -57,12 +55,7 @@ class Vgg16Features(nn.Module):
 
     def load(self, path: Path) -> None:
         """Read torchvision's `vgg16-*.pth` or a safetensors file with the same names."""
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        own = self.state_dict()
-        _load_matching(self, {name: state[name] for name in own if name in state}, path, "VGG16")
+        load_own(self, path, "VGG16")
 
 
 class MobileNetV1Features(nn.Module):
@@ -100,11 +93,8 @@ class MobileNetV1Features(nn.Module):
         return activations
 
     def load(self, path: Path) -> None:
-        """Read the safetensors file (names conv0, dw1, pw1, ...; deeper layers in it are not needed)."""
-        state = load_file(path)
-        own = self.state_dict()
-        tensors = {name: state[name].float() for name in own if name in state}
-        _load_matching(self, tensors, path, "MobileNetV1")
+        """Read a file with the names conv0, dw1, pw1, ..."""
+        load_own(self, path, "MobileNetV1")
 
 
 def pad_same(x: Float[Tensor, "batch channel row column"], stride: int) -> Tensor:
@@ -116,13 +106,8 @@ def pad_same(x: Float[Tensor, "batch channel row column"], stride: int) -> Tenso
     return F.pad(x, padding)
 
 
-def _load_matching(module: nn.Module, state: dict[str, Tensor], path: Path, network: str) -> None:
-    missing = sorted(set(module.state_dict()) - set(state))
-    if missing:
-        raise WeightsError(
-            f"{path} is not a {network} file: it lacks {missing[0]} (and {len(missing) - 1} more)"
-        )
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"{path} is not a {network} file: {str(error).splitlines()[-1].strip()}") from None
+def load_own(module: nn.Module, path: Path, network: str) -> None:
+    """Fill the part of a network that is needed; its deeper layers and its classifier stay in the file."""
+    own = module.state_dict()
+    tensors = {name: value for name, value in read_tensors(path).items() if name in own}
+    load_exactly(module, tensors, path, network)

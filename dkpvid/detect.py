@@ -13,7 +13,7 @@ from dkpvid.coordinates import Region, model_to_pixels, pixels_per_unit
 from dkpvid.devices import autocast
 from dkpvid.shapes import Float, UInt8
 from dkpvid.structures import Frame, Track
-from dkpvid.video.resize import to_square
+from dkpvid.video.resize import frame_to_square
 
 NOISE_PER_SPREAD = 0.35
 """Standard error of a keypoint over the standard deviation of its heatmap, measured on the package's own
@@ -88,13 +88,13 @@ def detect(
 def _detect_batch(
     detector: Detector, batch: list[Frame], region: Region | None, stride: int, min_confidence: float
 ) -> Track:
-    height, width = batch[0].image.shape[:2]
+    width, height = batch[0].size
     area = Region(0, 0, width, height) if region is None else region
     looked_at = [row for row, frame in enumerate(batch) if frame.index % stride == 0]
     xy = np.full((len(batch), detector.num_keypoints, 2), np.nan)
     covariance = np.full((len(batch), detector.num_keypoints, 3), np.nan)
     if looked_at:
-        squares = [to_square(batch[row].image, detector.image_size, region) for row in looked_at]
+        squares = [frame_to_square(batch[row], detector.image_size, region) for row in looked_at]
         keypoints, spread = detector(np.stack(squares))
         scale_x, scale_y = pixels_per_unit(area, detector.image_size)
         xy[looked_at] = model_to_pixels(keypoints, area, detector.image_size)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy import ndarray
@@ -37,18 +38,49 @@ class VideoInfo:
     has_audio: bool = False
 
 
+@runtime_checkable
+class Picture(Protocol):
+    """A decoded picture in the codec's own format, which becomes RGB when somebody looks at it."""
+
+    width: int
+    height: int
+    """Of the upright picture, in pixels."""
+
+    def rgb(self) -> UInt8[ndarray, "height width 3"]:
+        """All of it, upright, 0..255."""
+
+    def reduced(self, side: int) -> UInt8[ndarray, "height width 3"]:
+        """All of it, upright, squeezed to side x side pixels; as it is where it is not larger than that."""
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One upright video frame."""
 
-    image: UInt8[ndarray, "height width 3"]
-    """RGB, 0..255."""
+    picture: UInt8[ndarray, "height width 3"] | Picture
+    """RGB, 0..255; or what it can be made from, which takes half the memory and is often enough."""
     index: int
     """Position among the decoded frames, from 0, without gaps."""
     time_seconds: float
     """Presentation time."""
     flags: tuple[str, ...] = ()
     """Remarks such as `time_estimated` (the file gave no time) or `corrupt` (concealed by the decoder)."""
+
+    @property
+    def image(self) -> UInt8[ndarray, "height width 3"]:
+        """RGB, 0..255; made anew each time unless the frame holds it."""
+        return self.picture if isinstance(self.picture, ndarray) else self.picture.rgb()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        if isinstance(self.picture, ndarray):
+            return self.picture.shape[1], self.picture.shape[0]
+        return self.picture.width, self.picture.height
+
+    def reduced(self, side: int) -> UInt8[ndarray, "height width 3"]:
+        """The whole frame in RGB, squeezed to side x side pixels where that saves work; else as it is."""
+        return self.picture if isinstance(self.picture, ndarray) else self.picture.reduced(side)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_a_region_gives_places_in_the_whole_frame(spots: Detector) -> None:
 def test_a_region_is_the_same_as_a_smaller_frame(tiny: Detector, rng: np.random.Generator) -> None:
     frames = noise_frames(rng, 3)
     region = Region(7, 3, 64, 64)  # of the network's size: nothing is resized, so nothing beyond it is seen
-    cropped = [replace(frame, image=frame.image[3:67, 7:71].copy()) for frame in frames]
+    cropped = [replace(frame, picture=frame.image[3:67, 7:71].copy()) for frame in frames]
     within, alone = found_in(tiny, frames, region=region), found_in(tiny, cropped)
     np.testing.assert_allclose(within.xy, alone.xy + np.array([7, 3]), rtol=0, atol=1e-4)
     np.testing.assert_allclose(within.covariance, alone.covariance, rtol=1e-5, atol=0)

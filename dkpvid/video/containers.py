@@ -4,6 +4,7 @@ Pixels are those of `ffmpeg -i VIDEO -pix_fmt rgb24`: colour tags are honoured, 
 for BT.601 whatever its size, and transparency is dropped.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import chain, islice
@@ -14,7 +15,9 @@ from av.buffer import Buffer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
+from numpy import ndarray
 
+from dkpvid.shapes import UInt8
 from dkpvid.structures import Frame, LostPacket, VideoInfo
 from dkpvid.video.orientation import Orientation
 from dkpvid.video.streams import DamagedError, ThreadType, decode, open_stream
@@ -107,37 +110,83 @@ class _Clock:
         return time_seconds, is_estimated
 
 
+class _Scalers(threading.local):
+    """They keep their tables as long as what they convert stays the same, but serve one thread at a time."""
+
+    def __init__(self) -> None:
+        self.full = VideoReformatter()
+        self.reducing = VideoReformatter()
+
+
+class _CodedPicture:
+    """A decoded picture; see `dkpvid.structures.Picture`.
+
+    Args:
+        picture: As the decoder gave it.
+        orientation: How it is to be turned.
+        width: Columns when it is upright; it is scaled when it has others.
+        height: Rows when it is upright.
+        scalers: Those of the video.
+    """
+
+    def __init__(
+        self, picture: VideoFrame, orientation: Orientation, width: int, height: int, scalers: _Scalers
+    ) -> None:
+        self.width, self.height = width, height
+        self._picture = picture
+        self._orientation = orientation
+        self._scalers = scalers
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Columns and rows before it is turned."""
+        return (self.height, self.width) if self._orientation.swaps_axes else (self.width, self.height)
+
+    def rgb(self) -> UInt8[ndarray, "height width 3"]:
+        return self._scaled(self._scalers.full, self.stored_size, Interpolation.BICUBIC)
+
+    def reduced(self, side: int) -> UInt8[ndarray, "height width 3"]:
+        if min(self.width, self.height) <= side:
+            return self.rgb()
+        return self._scaled(self._scalers.reducing, (side, side), Interpolation.AREA)
+
+    def _scaled(
+        self, scaler: VideoReformatter, size: tuple[int, int], interpolation: Interpolation
+    ) -> UInt8[ndarray, "height width 3"]:
+        picture = self._picture
+        # All four colour settings are named, since their defaults differ between versions of PyAV.
+        rgb = scaler.reformat(
+            picture,
+            width=size[0],
+            height=size[1],
+            format="rgb24",
+            src_colorspace=picture.colorspace if picture.colorspace in _MATRICES else _BT601,
+            dst_colorspace=_BT601,
+            interpolation=interpolation,
+            src_color_range=picture.color_range,
+            dst_color_range=ColorRange.JPEG,
+        )
+        return self._orientation.apply(rgb.to_ndarray())
+
+
 def _convert(
     pictures: Iterator[VideoFrame], orientation: Orientation, info: VideoInfo, *, is_avi: bool
 ) -> Iterator[Frame]:
     clock = _Clock(info)
-    # One for all frames: it keeps its tables as long as the pictures' format stays the same.
-    reformatter = VideoReformatter()
-    width, height = (info.height, info.width) if orientation.swaps_axes else (info.width, info.height)
+    scalers = _Scalers()
     for index, picture in enumerate(pictures):
         # An AVI holds decoding times only. FFmpeg makes up presentation times that are scrambled where the
         # encoder reordered the frames; the decoder hands out the decoding times in order.
         has_decoding_time_only = is_avi and picture.dts is not None
         time_seconds, is_estimated = clock.read(picture.dts if has_decoding_time_only else picture.pts)
-        # All four colour settings are named, since their defaults differ between versions of PyAV.
-        rgb = reformatter.reformat(
-            picture,
-            width=width,
-            height=height,
-            format="rgb24",
-            src_colorspace=picture.colorspace if picture.colorspace in _MATRICES else _BT601,
-            dst_colorspace=_BT601,
-            interpolation=Interpolation.BICUBIC,
-            src_color_range=picture.color_range,
-            dst_color_range=ColorRange.JPEG,
-        )
+        coded = _CodedPicture(picture, orientation, info.width, info.height, scalers)
         remarks = {
             "time_estimated": is_estimated,
             "corrupt": picture.is_corrupt,
-            "resized": (picture.width, picture.height) != (width, height),
+            "resized": (picture.width, picture.height) != coded.stored_size,
         }
         yield Frame(
-            image=orientation.apply(rgb.to_ndarray()),
+            picture=coded,
             index=index,
             time_seconds=time_seconds,
             flags=tuple(name for name, holds in remarks.items() if holds),

@@ -5,6 +5,19 @@ from PIL import Image
 
 from dkpvid.coordinates import Region
 from dkpvid.shapes import UInt8
+from dkpvid.structures import Frame
+
+REDUCTION = 4
+"""How much larger than the square that is wanted the codec's own scaler may leave a frame. On 720p video the
+keypoints of the package's weights then lie within 0.1 pixels of the network's input of where they would be;
+at 1 it is 0.6, since that scaler does not average like this one."""
+
+
+def frame_to_square(frame: Frame, size: int, region: Region | None = None) -> UInt8[ndarray, "size size 3"]:
+    """What a network sees of a frame; see `to_square`. The whole of a large frame is never made RGB."""
+    if region is not None:
+        return to_square(frame.image, size, region)
+    return to_square(frame.reduced(REDUCTION * size), size)
 
 
 def to_square(

@@ -1,13 +1,16 @@
 """Frames in, keypoints with their uncertainty out: batching, resizing, device, and back to pixels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy import ndarray
 from torch import Tensor
 
+from dkpvid.ahead import ahead
 from dkpvid.checkpoint import Weights
 from dkpvid.coordinates import Region, model_to_pixels, pixels_per_unit
 from dkpvid.devices import autocast
@@ -21,6 +24,10 @@ weights by `benchmarks/calibration.py`: a learned blob is wider than its mean is
 
 CONFIDENCE_RADIUS = 0.05
 """Confidence is the chance that the keypoint lies within this share of the region's mean side."""
+
+
+FRAMES_AHEAD = 64
+"""Frames that are decoded and shrunk while the network is busy."""
 
 
 def keypoint_names(count: int) -> tuple[str, ...]:
@@ -56,6 +63,17 @@ class Detector:
         return found.keypoints.double().cpu().numpy(), covariance.double().cpu().numpy()
 
 
+class _View(NamedTuple):
+    """As much of a frame as is kept until its batch is full."""
+
+    frame_index: int
+    time_seconds: float
+    flags: tuple[str, ...]
+    area: Region
+    square: UInt8[ndarray, "size size 3"] | None
+    """What the network sees; None when this frame is passed over."""
+
+
 def detect(
     detector: Detector,
     frames: Iterable[Frame],
@@ -64,12 +82,13 @@ def detect(
     batch_size: int = 32,
     stride: int = 1,
     min_confidence: float = 0.0,
-) -> Iterator[Track]:
-    """Find the keypoints in every frame, a batch at a time, holding one batch of frames.
+) -> Generator[Track, None, None]:
+    """Find the keypoints in every frame, a batch at a time; frames are decoded and shrunk in another thread.
 
     Args:
         detector: The model.
-        frames: Upright frames; each gives one row of the result.
+        frames: Upright frames; each gives one row of the result. Used by that thread alone until the result
+            is exhausted or closed.
         region: The part of the frame to look at; None = all of it.
         batch_size: Frames per forward pass.
         stride: Look at every n-th frame only; the rows between are NaN, for the smoother to fill.
@@ -78,24 +97,26 @@ def detect(
     Yields:
         One unsmoothed track a batch, in pixels of the frame.
     """
-    remaining = iter(frames)
-    while batch := list(islice(remaining, batch_size)):
-        track = _detect_batch(detector, batch, region, stride, min_confidence)
-        batch.clear()  # or it would be held until the next one has been read
-        yield track
+
+    def views() -> Iterator[_View]:
+        for frame in frames:
+            is_looked_at = frame.index % stride == 0
+            square = frame_to_square(frame, detector.image_size, region) if is_looked_at else None
+            area = Region(0, 0, *frame.size) if region is None else region
+            yield _View(frame.index, frame.time_seconds, frame.flags, area, square)
+
+    with closing(ahead(views(), FRAMES_AHEAD)) as remaining:
+        while batch := list(islice(remaining, batch_size)):
+            yield _detect_batch(detector, batch, min_confidence)
 
 
-def _detect_batch(
-    detector: Detector, batch: list[Frame], region: Region | None, stride: int, min_confidence: float
-) -> Track:
-    width, height = batch[0].size
-    area = Region(0, 0, width, height) if region is None else region
-    looked_at = [row for row, frame in enumerate(batch) if frame.index % stride == 0]
+def _detect_batch(detector: Detector, batch: list[_View], min_confidence: float) -> Track:
+    area = batch[0].area
+    looked_at = [row for row, view in enumerate(batch) if view.square is not None]
     xy = np.full((len(batch), detector.num_keypoints, 2), np.nan)
     covariance = np.full((len(batch), detector.num_keypoints, 3), np.nan)
     if looked_at:
-        squares = [frame_to_square(batch[row], detector.image_size, region) for row in looked_at]
-        keypoints, spread = detector(np.stack(squares))
+        keypoints, spread = detector(np.stack([view.square for view in batch if view.square is not None]))
         scale_x, scale_y = pixels_per_unit(area, detector.image_size)
         xy[looked_at] = model_to_pixels(keypoints, area, detector.image_size)
         scales = np.array([scale_x**2, scale_x * scale_y, scale_y**2])
@@ -103,12 +124,12 @@ def _detect_batch(
     confidence = confidence_from_covariance(covariance, area)
     xy[confidence < min_confidence] = np.nan
     return Track(
-        index=np.array([frame.index for frame in batch]),
-        time_seconds=np.array([frame.time_seconds for frame in batch]),
+        index=np.array([view.frame_index for view in batch]),
+        time_seconds=np.array([view.time_seconds for view in batch]),
         xy=xy,
         confidence=confidence,
         covariance=covariance,
-        flags=tuple(frame.flags for frame in batch) if any(frame.flags for frame in batch) else (),
+        flags=tuple(view.flags for view in batch) if any(view.flags for view in batch) else (),
     )
 
 

@@ -1,5 +1,6 @@
 """Where files are kept, and writing them so that a crash never leaves half of one under its final name."""
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dkpvid"
 
 
+def identity(path: str | Path) -> list[list[str | int]]:
+    """What tells files apart without reading them: names, sizes and times of change in nanoseconds.
+
+    Args:
+        path: A file, or a folder of files; anything else, such as a URL, has no identity and gives [].
+    """
+    path = Path(path)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    facts = [(file.name, file.stat()) for file in files if file.is_file()]
+    return [[name, fact.st_size, fact.st_mtime_ns] for name, fact in facts]
+
+
 def temporary_beside(path: Path) -> Path:
     """A new, empty file in the same folder, to be given to `put_in_place` when it is written.
 
@@ -24,6 +37,12 @@ def temporary_beside(path: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
     os.close(handle)
     return Path(name)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of `temporary_beside` that a killed process left for this path."""
+    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        leftover.unlink(missing_ok=True)
 
 
 def put_in_place(temporary: Path, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Named joints from keypoints: a linear map, fitted on annotated frames, kept in a small JSON file."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,12 @@ class JointMap:
         own = self.residual * [size[0] ** 2, size[0] * size[1], size[1] ** 2]
         covariance = np.stack([carried[..., 0, 0], carried[..., 0, 1], carried[..., 1, 1]], axis=-1) + own
         return xy, covariance
+
+    @property
+    def digest(self) -> str:
+        """The same for maps that give the same."""
+        numbers = np.concatenate([part.ravel() for part in (self.weights, self.offset, self.residual)])
+        return hashlib.sha256(repr(self.names).encode() + numbers.tobytes()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the JSON file."""

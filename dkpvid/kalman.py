@@ -21,9 +21,12 @@ from numpy import ndarray
 from dkpvid.shapes import Bool, Float
 from dkpvid.structures import Track
 
-LAG = 256
-"""Least number of later frames that an estimate has seen, unless the track ends. A detection's influence
-fades within some ten frames at strength 1, so this is as good as the whole track."""
+SHORTEST_LAG, LONGEST_LAG = 64, 256
+"""Bounds, in frames, of what an estimate has seen of the future, unless the track ends."""
+
+LAG_SECONDS = 2.0
+"""What it has seen at strength 1 and within those bounds. A detection's influence fades within tenths of a
+second, and a gap of two seconds is not bridged, so this is as good as the whole track."""
 
 NOISE_FLOOR = 1e-3
 """Least standard deviation of a detection, in regions: an eighth of a pixel of a 128-pixel input."""
@@ -64,8 +67,23 @@ class _Filtered:
     """What this frame's detection alone says about that state (inverse covariance)."""
 
 
+def lag(strength: float, fps: float | None) -> int:
+    """Least number of later frames that an estimate has seen.
+
+    Args:
+        strength: See `KalmanSmoother`.
+        fps: Frames per second, roughly; None when nobody knows.
+
+    >>> lag(1.0, 30.0), lag(1.0, 60.0), lag(4.0, 60.0), lag(1.0, None)
+    (64, 120, 256, 256)
+    """
+    if fps is None:
+        return LONGEST_LAG
+    return round(min(max(LAG_SECONDS * max(1.0, strength) * fps, SHORTEST_LAG), LONGEST_LAG))
+
+
 class KalmanSmoother:
-    """Fixed-lag smoother: blocks of `LAG` frames, each smoothed when the next one has been filtered.
+    """Fixed-lag smoother: blocks of `lag` frames, each smoothed when the next one has been filtered.
 
     A missing detection (NaN position or covariance) is bridged, with a covariance that grows with the time
     to the detections around it. Where it exceeds `LOST_STD` (in and after long gaps, and always before the
@@ -80,10 +98,12 @@ class KalmanSmoother:
             The posterior covariance believes in that process noise: it falls as 1 / strength, the true error
             does not.
         scale_px: Longer side of the tracked region in pixels.
+        lag: Frames in a block.
     """
 
-    def __init__(self, strength: float, scale_px: float) -> None:
+    def __init__(self, strength: float, scale_px: float, lag: int = LONGEST_LAG) -> None:
         self._scale = scale_px
+        self._lag = lag
         self._diffusion = SPEED_DIFFUSION * scale_px**2 / strength**4
         # A stiffer model lags behind real motion by strength^2 more: that must not look like outliers.
         self._gate = (OUTLIER_DISTANCE * max(1.0, strength**2)) ** 2
@@ -96,13 +116,13 @@ class KalmanSmoother:
     def push(self, track: Track) -> Track | None:
         """Take the next frames; return those that are now final."""
         self._pending.append(track)
-        if sum(map(len, self._pending)) < LAG:
+        if sum(map(len, self._pending)) < self._lag:
             return None
         pending = Track.concatenate(self._pending)
         done: list[Track] = []
         # Blocks are counted from the first frame, so the result does not depend on how frames were chunked.
-        while len(pending) >= LAG:
-            block, pending = self._forward(pending[:LAG]), pending[LAG:]
+        while len(pending) >= self._lag:
+            block, pending = self._forward(pending[: self._lag]), pending[self._lag :]
             if self._filtered is not None:
                 done.append(self._backward([self._filtered, block])[0])
             self._filtered = block

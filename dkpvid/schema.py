@@ -52,6 +52,8 @@ class TrackHeader:
     region: Region | None = None
     """The part of the frame that the model saw; None = the whole frame, or a window that moved."""
     created_by: str = f"dkpvid {__version__}"
+    fingerprint: str | None = None
+    """The same for the same video, model and settings; see `dkpvid.track.Tracker.fingerprint`."""
 
     def __post_init__(self) -> None:
         for i, j, _ in self.skeleton:
@@ -88,6 +90,8 @@ def header_record(header: TrackHeader) -> dict[str, Any]:
         "type": "header",
         "schema": SCHEMA,
         "created_by": header.created_by,
+        # Early in the file, so that it can be found without reading all of it.
+        **({"fingerprint": header.fingerprint} if header.fingerprint else {}),
         "source": {
             "path": source.path,
             "width": source.width,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from dkpvid.config import SmoothingConfig
-from dkpvid.kalman import KalmanSmoother
+from dkpvid.kalman import KalmanSmoother, lag
 from dkpvid.shapes import Float
 from dkpvid.structures import Track
 
@@ -59,12 +59,12 @@ def smooth(track: Track, config: SmoothingConfig, scale_px: float) -> Track:
     return Track.concatenate(parts) if parts else replace(track, raw_xy=track.xy)
 
 
-def make_smoother(config: SmoothingConfig, scale_px: float) -> Smoother:
+def make_smoother(config: SmoothingConfig, scale_px: float, fps: float | None = None) -> Smoother:
     """Make a filter for tracks that arrive part by part.
 
     | method   | what strength s does                                | frames kept back |
     |----------|-----------------------------------------------------|------------------|
-    | kalman   | averaging time x s (process noise / s^4)            | 256 to 511       |
+    | kalman   | averaging time x s (process noise / s^4)            | see `kept_back`  |
     | one-euro | cutoff frequencies / s                              | 0                |
     | savgol   | window of 2 round(4 s) + 1 frames, degree 2         | round(4 s)       |
     | median   | window of 2 round(2 s) + 1 frames                   | round(2 s)       |
@@ -75,6 +75,7 @@ def make_smoother(config: SmoothingConfig, scale_px: float) -> Smoother:
     Args:
         config: Method and strength.
         scale_px: Longer side of the tracked region in pixels; kalman and one-euro measure speeds by it.
+        fps: Frames per second, roughly, by which kalman chooses how far it looks ahead; None looks furthest.
 
     Raises:
         ValueError: scale_px is not positive.
@@ -84,7 +85,7 @@ def make_smoother(config: SmoothingConfig, scale_px: float) -> Smoother:
     strength = config.strength
     match config.method:
         case "kalman":
-            return KalmanSmoother(strength, scale_px)
+            return KalmanSmoother(strength, scale_px, lag(strength, fps))
         case "one-euro":
             return _OneEuro(strength, scale_px)
         case "savgol":
@@ -93,6 +94,19 @@ def make_smoother(config: SmoothingConfig, scale_px: float) -> Smoother:
             return _Windowed(round(MEDIAN_HALF_WINDOW * strength), _median)
         case "none":
             return _Unsmoothed()
+
+
+def kept_back(config: SmoothingConfig, fps: float | None = None) -> int:
+    """Most frames that a smoother holds when it is given one at a time; see `make_smoother`."""
+    match config.method:
+        case "kalman":
+            return 2 * lag(config.strength, fps) - 1
+        case "savgol":
+            return 2 * round(SAVGOL_HALF_WINDOW * config.strength)
+        case "median":
+            return 2 * round(MEDIAN_HALF_WINDOW * config.strength)
+        case _:
+            return 0
 
 
 class _Unsmoothed:

@@ -1,26 +1,30 @@
 """`track`: find the keypoints in every frame of a video, smooth them over time, write and draw them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dkpvid.annotate import Annotator, DrawStyle
+from dkpvid import __version__
 from dkpvid.checkpoint import Weights
 from dkpvid.config import TrackConfig, to_dict
 from dkpvid.coordinates import Region
-from dkpvid.detect import Detector, confidence_from_covariance, detect, keypoint_names
+from dkpvid.detect import FRAMES_AHEAD, Detector, confidence_from_covariance, detect, keypoint_names
 from dkpvid.devices import choose_device
 from dkpvid.errors import VideoError
+from dkpvid.files import identity
 from dkpvid.joints import JointMap
-from dkpvid.schema import TrackHeader
-from dkpvid.smoothing import make_smoother
+from dkpvid.journal import Journal, check_same_frames
+from dkpvid.render import AnnotatedVideo
+from dkpvid.schema import TrackHeader, to_json
+from dkpvid.smoothing import kept_back, make_smoother
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
 from dkpvid.video.reader import VideoReader
-from dkpvid.video.writer import VideoWriter
 
 
 @runtime_checkable
@@ -68,6 +72,28 @@ class Tracker:
         device = choose_device(config.device)
         self.detector = Detector(weights, device, "bf16" if config.half and device.type == "cuda" else "32")
 
+    def open(self, source: str | Path) -> VideoReader:
+        """The video, ready to be read; see `VideoReader`."""
+        return VideoReader(
+            source, start_seconds=self.config.start_seconds, end_seconds=self.config.end_seconds
+        )
+
+    def fingerprint(self, source: str | Path) -> str:
+        """The same for the same video, model and settings: 64 hexadecimal digits.
+
+        A file counts as the same by its size and time of change, so that no long video must be read for it.
+        """
+        settings = to_dict(self.config)
+        del settings["device"]
+        joints = self.joints and self.joints.digest
+        key = to_json([__version__, identity(source), self.weights.sha256, settings, joints])
+        return hashlib.sha256(key.encode()).hexdigest()
+
+    def frames_in_flight(self, info: VideoInfo) -> int:
+        """Most frames of a video that have been decoded and whose smoothed keypoints are not known yet."""
+        waiting = kept_back(self.config.smoothing, info.average_fps)
+        return waiting + self.config.batch_size + FRAMES_AHEAD
+
     def header(self, info: VideoInfo) -> TrackHeader:
         """What an output says about this video, this model and these settings."""
         pairs = self.weights.edge_map.pairs.T.tolist()
@@ -82,13 +108,45 @@ class Tracker:
             smoothing=self.config.smoothing,
             joints=self.joints.names if self.joints else (),
             region=self._region(info),
+            fingerprint=self.fingerprint(info.path),
         )
 
-    def stream(self, frames: Iterable[Frame], info: VideoInfo) -> Iterator[Track]:
-        """Smoothed pieces of the track, in order, each as soon as it is final."""
+    def stream(
+        self,
+        frames: Iterator[Frame],
+        info: VideoInfo,
+        journal: Journal | None = None,
+        on_batch: Callable[[int], None] = lambda done: None,
+    ) -> Generator[Track, None, None]:
+        """Smoothed pieces of the track, in order, each as soon as it is final.
+
+        Args:
+            frames: Used by another thread, until this iterator is exhausted or closed.
+            info: About the video.
+            journal: See `track_video`.
+            on_batch: Called with the number of frames looked at so far.
+        """
         region = self._region(info)
         area = region or Region(0, 0, info.width, info.height)
-        smoother = make_smoother(self.config.smoothing, float(max(area.width, area.height)))
+        smoother = make_smoother(self.config.smoothing, float(max(area.width, area.height)), info.average_fps)
+        num_done = 0
+        with closing(self._detections(frames, region, journal)) as found:
+            for piece in found:
+                num_done += len(piece)
+                on_batch(num_done)
+                if (final := smoother.push(piece)) is not None:
+                    yield self._finished(final, area)
+        if (final := smoother.finish()) is not None:
+            yield self._finished(final, area)
+
+    def _detections(
+        self, frames: Iterator[Frame], region: Region | None, journal: Journal | None
+    ) -> Generator[Track, None, None]:
+        """What is found in the frames, batch by batch: first what the journal knows, then the rest."""
+        for known in journal.batches if journal else []:
+            again = list(islice(frames, len(known)))
+            check_same_frames(known, again)
+            yield replace(known, flags=tuple(frame.flags for frame in again))
         found = detect(
             self.detector,
             frames,
@@ -97,11 +155,11 @@ class Tracker:
             stride=self.config.stride,
             min_confidence=self.config.min_confidence,
         )
-        for piece in found:
-            if (final := smoother.push(piece)) is not None:
-                yield self._finished(final, area)
-        if (final := smoother.finish()) is not None:
-            yield self._finished(final, area)
+        with closing(found):
+            for piece in found:
+                if journal:
+                    journal.append(piece)
+                yield piece
 
     def _finished(self, track: Track, area: Region) -> Track:
         track = _rate_filled(track, area)
@@ -130,6 +188,7 @@ def track_video(
     tracker: Tracker,
     make_sinks: Callable[[TrackHeader], Sequence[TrackSink]],
     *,
+    journal: Journal | None = None,
     on_frame: Callable[[int, VideoInfo], None] = lambda done, info: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrackedVideo:
@@ -140,96 +199,46 @@ def track_video(
         tracker: The model.
         make_sinks: Makes the outputs once the video is open. They are completed when the video ends, or when
             tracking is stopped; after an error they are aborted.
-        on_frame: Called with the number of frames read so far.
+        journal: Remembers the detections; those that are in it already are not made again.
+        on_frame: Called with the number of frames looked at so far.
         should_stop: Asked before every frame; what was read by then is completed.
 
     Raises:
         VideoError: the video cannot be read, or holds no frame.
     """
-    config = tracker.config
-    reader = VideoReader(source, start_seconds=config.start_seconds, end_seconds=config.end_seconds)
-    with reader, ExitStack() as after_error:
-        header = tracker.header(reader.info)
+    with tracker.open(source) as reader, ExitStack() as after_error:
         is_stopped = False
+        sinks = make_sinks(tracker.header(reader.info))
+        for sink in sinks:
+            after_error.callback(sink.abort)
+        drawings = [sink for sink in sinks if isinstance(sink, AnnotatedVideo)]
 
         def frames() -> Iterator[Frame]:
             nonlocal is_stopped
-            for done, frame in enumerate(reader, start=1):
+            for frame in reader:
                 if should_stop():
                     is_stopped = True
                     return
+                for drawing in drawings:
+                    drawing.keep(frame)
                 yield frame
-                on_frame(done, reader.info)
 
-        sinks = make_sinks(header)
-        for sink in sinks:
-            after_error.callback(sink.abort)
-        pieces = []
-        for piece in tracker.stream(frames(), reader.info):
-            pieces.append(piece)
-            for sink in sinks:
-                sink.write(piece)
+        pieces: list[Track] = []
+        found = tracker.stream(frames(), reader.info, journal, lambda done: on_frame(done, reader.info))
+        with closing(found):
+            for piece in found:
+                pieces.append(piece)
+                for sink in sinks:
+                    sink.write(piece)
         lost = tuple(reader.lost)
         if not pieces:
-            if is_stopped:
-                raise VideoError(f"{source}: stopped before its first frame")
-            why = f" ({lost[0].reason})" if lost else "; check --start and --end"
-            raise VideoError(f"{source}: no frame could be decoded{why}")
+            raise VideoError(f"{source}: {_why_empty(lost, is_stopped)}")
         for sink in sinks:
             sink.close(lost)
-    return TrackedVideo(header, Track.concatenate(pieces), lost, is_stopped)
+        return TrackedVideo(tracker.header(reader.info), Track.concatenate(pieces), lost, is_stopped)
 
 
-def render(
-    source: str | Path,
-    tracked: TrackedVideo,
-    path: Path,
-    *,
-    style: DrawStyle,
-    crf: int = 20,
-    on_frame: Callable[[int, VideoInfo], None] = lambda done, info: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> str | None:
-    """Read the video once more and write it with its keypoints drawn on it, as MP4.
-
-    Args:
-        source: The video that was tracked.
-        tracked: What was found in it.
-        path: The MP4 to write.
-        style: What to draw.
-        crf: Quality of x264, 0 to 51; smaller is better.
-        on_frame: Called with the number of frames written so far.
-        should_stop: Asked before every frame; the MP4 then ends there.
-
-    Returns:
-        A remark about the sound when it could not be kept.
-    """
-    track, info = tracked.track, tracked.header.source
-    annotator = Annotator(tracked.header.keypoints, tracked.header.skeleton, info.width, info.height, style)
-    # Joints have names worth reading, and no learned edges.
-    joint_style = DrawStyle(points=True, skeleton=False, labels=True)
-    joint_annotator = Annotator(tracked.header.joints, (), info.width, info.height, joint_style)
-    with (
-        VideoReader(source) as reader,
-        VideoWriter(
-            path,
-            width=info.width,
-            height=info.height,
-            time_base=info.time_base,
-            crf=crf,
-            sample_aspect_ratio=info.sample_aspect_ratio,
-            audio_from=Path(source),
-        ) as writer,
-    ):
-        first, last = int(track.index[0]), int(track.index[-1])
-        for frame in reader:
-            if frame.index > last or should_stop():
-                break
-            if frame.index >= first:
-                position = frame.index - first
-                image = annotator.draw(frame.image, track, position)
-                if track.joints is not None:
-                    image = joint_annotator.draw(image, track.joints, position)
-                writer.write(image, frame.time_seconds)
-                on_frame(position + 1, info)
-    return writer.audio_note
+def _why_empty(lost: Sequence[LostPacket], is_stopped: bool) -> str:
+    if is_stopped:
+        return "stopped before its first frame"
+    return "no frame could be decoded" + (f" ({lost[0].reason})" if lost else "; check --start and --end")

@@ -1,6 +1,7 @@
 """Reading a track back from its `dkpvid/1` file; `dkpvid.schema` says what is in it."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,9 @@ from dkpvid.errors import DataError, UsageError
 from dkpvid.schema import SCHEMA, TrackHeader
 from dkpvid.shapes import Float
 from dkpvid.structures import LostPacket, Track, VideoInfo
+
+_HEADER_START = 1000
+"""Bytes of a file that hold the fingerprint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,18 @@ def read_track(path: Path) -> TrackFile:
     except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise DataError(f"{path}: not a {SCHEMA} track: {reason}") from error
+
+
+def read_fingerprint(path: Path) -> str | None:
+    """The fingerprint in a JSON or JSON Lines file of ours, without reading all of it; None without one."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_HEADER_START)
+    except OSError:
+        return None
+    is_ours = f'"schema":"{SCHEMA}"'.encode() in start
+    found = re.search(rb'"fingerprint":"([0-9a-f]{64})"', start)
+    return found[1].decode() if is_ours and found else None
 
 
 class _Frame(NamedTuple):
@@ -141,6 +157,7 @@ def _header(record: dict[str, Any]) -> TrackHeader:
         region=region and Region(**region),
         joints=tuple(record.get("joints", ())),
         created_by=record["created_by"],
+        fingerprint=record.get("fingerprint"),
     )
 
 

@@ -18,6 +18,7 @@ import pytest
 from numpy import ndarray
 from typer.testing import CliRunner, Result
 
+import dkpvid.render
 import dkpvid.track
 from dkpvid.cli import app
 from dkpvid.track_file import read_track
@@ -25,6 +26,7 @@ from tests.test_schema import validator
 from tests.video.clips import HEIGHT, WIDTH, ffprobe_times, make_clip, need_program
 
 NUM_FRAMES = 24
+JOURNAL = ".clip.dkp.journal"
 
 # Frames, and the size of the upright picture; None = as many as the ffprobe program finds.
 ODD = {
@@ -239,7 +241,8 @@ def test_a_video_from_a_pipe(
     content = make_clip(container=container, codec=codec)
     done = subprocess.run([*command, "-", "-o", str(out)], input=content, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
-    assert names_in(out) == ["stdin.dkp.json"], "it cannot be read again for drawing on it"
+    assert names_in(out) == ["stdin.dkp.json", "stdin.dkp.mp4"]
+    assert len(ffprobe_times(out / "stdin.dkp.mp4")) == NUM_FRAMES
     path = tmp_path / "file"
     path.write_bytes(content)
     track(path, "-o", out, "--no-video")
@@ -306,7 +309,8 @@ def test_existing_outputs_are_kept(clip: Path, out: Path, track: Track, name: st
     assert refused.exit_code == 2
     assert_one_line(
         refused,
-        f"error: {out / name} exists; pass --overwrite to replace it, or choose another folder with -o",
+        f"error: {out / name} exists; pass --overwrite to replace it, --skip-existing or --resume to keep "
+        "what is complete, or choose another folder with -o",
     )
     assert names_in(out) == [name]
     assert (out / name).read_text() == "precious"
@@ -362,7 +366,7 @@ def test_a_folder_in_the_place_of_the_output(clip: Path, out: Path, track: Track
     result = track(clip, "-o", out, "--overwrite")
     assert result.exit_code == 4
     assert_one_line(result, f"error: {out / 'clip.dkp.json'}: ", "choose another folder with -o")
-    assert names_in(out) == ["clip.dkp.json"]
+    assert names_in(out) == [JOURNAL, "clip.dkp.json"], "once there is room, --resume need not detect again"
 
 
 def test_keypoints_survive_a_failed_drawing(clip: Path, out: Path, track: Track) -> None:
@@ -370,7 +374,7 @@ def test_keypoints_survive_a_failed_drawing(clip: Path, out: Path, track: Track)
     result = track(clip, "-o", out, "--overwrite")
     assert result.exit_code == 3
     assert_one_line(result, f"error: {out / 'clip.dkp.mp4'}: cannot be written")
-    assert names_in(out) == ["clip.dkp.json", "clip.dkp.mp4"]
+    assert names_in(out) == [JOURNAL, "clip.dkp.json", "clip.dkp.mp4"]
     assert len(document(out / "clip.dkp.json")["frames"]) == NUM_FRAMES
 
 
@@ -528,9 +532,10 @@ def test_an_interrupted_run_is_complete_up_to_there(
 ) -> None:
     words = [*command, str(long_clip), "-o", str(out), "--batch-size", "1", "--smooth", "none"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    # Some frames have reached the disk when the unfinished file is not empty any more.
+    # Some frames have been looked at when the journal is not empty any more.
+    journal = out / ".long.dkp.journal"
     while process.poll() is None:
-        if any(path.stat().st_size > 0 for path in out.glob(".*.json")):
+        if journal.exists() and journal.stat().st_size > 0:
             process.send_signal(number)
             break
         time.sleep(0.01)
@@ -538,7 +543,7 @@ def test_an_interrupted_run_is_complete_up_to_there(
     assert process.returncode == 130, stderr
     assert stdout == ""
     assert "Traceback" not in stderr
-    assert names_in(out) == ["long.dkp.json", "long.dkp.mp4"]
+    assert names_in(out) == [journal.name, "long.dkp.json", "long.dkp.mp4"], "--resume can go on"
     rows = document(out / "long.dkp.json")["frames"]
     assert 0 < len(rows) < 5000
     assert [row["frame"] for row in rows] == list(range(len(rows)))
@@ -546,18 +551,19 @@ def test_an_interrupted_run_is_complete_up_to_there(
 
 
 def interrupt_drawing(monkeypatch: pytest.MonkeyPatch, frame: int, times: int) -> None:
-    """Let Ctrl-C be pressed while a frame is drawn."""
-    render = dkpvid.track.render
+    """Let Ctrl-C be pressed while a frame is drawn, in a pass of its own."""
+    monkeypatch.setattr(dkpvid.render, "MOST_KEPT_BYTES", 0)
+    redraw = dkpvid.render.redraw
 
-    def interrupted(*arguments: Any, on_frame: Callable[..., None], **settings: Any) -> str | None:
-        def press(done: int, info: object) -> None:
-            on_frame(done, info)
+    def interrupted(*arguments: Any, on_frame: Callable[..., None], **settings: Any) -> None:
+        def press(done: int) -> None:
+            on_frame(done)
             for _ in range(times if done == frame else 0):
                 signal.raise_signal(signal.SIGINT)
 
-        return render(*arguments, on_frame=press, **settings)
+        redraw(*arguments, on_frame=press, **settings)
 
-    monkeypatch.setattr(dkpvid.track, "render", interrupted)
+    monkeypatch.setattr(dkpvid.render, "redraw", interrupted)
 
 
 def test_an_interrupted_drawing_ends_there(
@@ -570,7 +576,7 @@ def test_an_interrupted_drawing_ends_there(
     assert result.exit_code == 130
     assert "other" not in result.stderr
     assert signal.getsignal(signal.SIGINT) is before
-    assert names_in(out) == ["clip.dkp.json", "clip.dkp.mp4"], "nothing else is begun"
+    assert names_in(out) == [JOURNAL, "clip.dkp.json", "clip.dkp.mp4"], "nothing else is begun"
     assert len(document(out / "clip.dkp.json")["frames"]) == NUM_FRAMES
     assert len(ffprobe_times(out / "clip.dkp.mp4")) == 7
 
@@ -580,7 +586,7 @@ def test_a_second_interrupt_stops_at_once(
 ) -> None:
     interrupt_drawing(monkeypatch, frame=7, times=2)
     assert track(clip, "-o", out).exit_code == 130
-    assert names_in(out) == ["clip.dkp.json"]
+    assert names_in(out) == [JOURNAL, "clip.dkp.json"]
 
 
 def test_nothing_was_tracked_yet(

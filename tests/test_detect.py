@@ -141,7 +141,7 @@ def test_no_frames_give_no_track(tiny: Detector) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_one_batch_of_frames_is_held(tiny: Detector, rng: np.random.Generator, batch_size: int) -> None:
+def test_no_frames_are_held(tiny: Detector, rng: np.random.Generator, batch_size: int) -> None:
     alive: weakref.WeakSet[Frame] = weakref.WeakSet()
     most = 0
 
@@ -156,7 +156,8 @@ def test_one_batch_of_frames_is_held(tiny: Detector, rng: np.random.Generator, b
             del frame
 
     assert sum(len(piece) for piece in detect(tiny, frames(), batch_size=batch_size)) == 16
-    assert most == batch_size
+    # The one that is being made, and the one before it; of the others only what the network sees.
+    assert most <= 2
 
 
 @pytest.mark.parametrize("batch_size", [2, 5])

@@ -17,12 +17,12 @@ PACKAGE = Path(__file__).parents[1] / "dkpvid"
 # From the bottom. "" is the package itself, and a folder's name its `__init__.py`.
 ROWS = (
     # Knows nothing of ours.
-    {"", "errors", "files", "models", "progress", "shapes", "video"},
+    {"", "ahead", "errors", "files", "models", "progress", "shapes", "video"},
     # The vocabulary, and small helpers that only raise our errors.
     {"coordinates", "devices", "downloads", "models.loading", "pickles", "structures"},
     {"config"},
     # Tools and building blocks, which do not know each other.
-    {"annotate", "joints", "kalman", "metrics", "schema"}
+    {"annotate", "joints", "journal", "kalman", "metrics", "schema"}
     | {"models.detector", "models.edge_map", "models.perceptual"}
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.
@@ -31,7 +31,7 @@ ROWS = (
     {"models.autolink", "paper_sets", "regression", "video.reader"},
     # Where models, frames and files meet.
     {"checkpoint", "inputs", "labels", "video.random_access"},
-    {"data", "detect", "runs"},
+    {"data", "detect", "render", "runs"},
     {"depth_estimators", "fitting"},
     {"depth"},
     # The jobs: one recipe a command. They never import each other.
@@ -39,7 +39,7 @@ ROWS = (
     {"plots"},
     # The command line.
     {"cli.shared"},
-    {"cli.training"},
+    {"cli.jobs", "cli.training"},
     {"cli.depth", "cli.distill", "cli.evaluate", "cli.track", "cli.train"},
     {"cli"},
     {"__main__"},

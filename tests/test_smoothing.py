@@ -14,7 +14,7 @@ from numpy import ndarray
 import dkpvid.kalman as kalman
 from dkpvid.config import SmoothingConfig, SmoothingMethod
 from dkpvid.shapes import Float
-from dkpvid.smoothing import make_smoother, smooth
+from dkpvid.smoothing import kept_back, make_smoother, smooth
 from dkpvid.structures import Track
 
 METHODS = get_args(SmoothingMethod)
@@ -85,18 +85,28 @@ def test_result_does_not_depend_on_how_frames_arrive(swinging, method, strength)
 
 
 @pytest.mark.parametrize(
-    ("method", "strength", "kept"),
-    [("none", 1.0, 0), ("one-euro", 1.0, 0), ("savgol", 1.0, 4), ("median", 3.0, 6), ("kalman", 1.0, 511)],
+    ("method", "strength", "fps", "kept", "at_first"),
+    [
+        ("none", 1.0, 25.0, 0, 0),
+        ("one-euro", 1.0, 25.0, 0, 0),
+        ("savgol", 1.0, 25.0, 4, 8),
+        ("median", 3.0, 25.0, 6, 12),
+        ("kalman", 1.0, 25.0, 127, 127),
+        ("kalman", 1.0, 60.0, 239, 239),
+        ("kalman", 1.0, None, 511, 511),
+    ],
 )
-def test_frames_are_given_back_before_the_end(swinging, method, strength, kept):
-    smoother = make_smoother(SmoothingConfig(method, strength), SCALE)
-    given, most = 0, 0
+def test_frames_are_given_back_before_the_end(swinging, method, strength, fps, kept, at_first):
+    config = SmoothingConfig(method, strength)
+    smoother = make_smoother(config, SCALE, fps)
+    given, waiting = 0, []
     for t in range(600):
         part = smoother.push(swinging[t : t + 1])
         given += 0 if part is None else len(part)
-        # Windows wait until the first one is full.
-        most = max(most, t + 1 - given) if t > 2 * kept or method == "kalman" else most
-    assert most == kept
+        waiting.append(t + 1 - given)
+    # Windows wait until the first one is full.
+    assert (max(waiting), max(waiting[2 * at_first + 1 :] or waiting)) == (at_first, kept)
+    assert kept_back(config, fps) == at_first
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -235,13 +245,21 @@ def test_kalman_is_the_textbook_smoother(swinging):
         assert np.isnan(after.xy[:start, k]).all()
 
 
-def test_kalman_lag_is_as_good_as_the_whole_track(rng, monkeypatch):
-    truth = 100 + 15 * np.sin(np.linspace(0, 250, 1000))[:, None, None] * np.ones((1, 2, 2))
-    track = track_of(truth + rng.normal(0, 1, truth.shape))
-    track.xy[500:520, 0] = np.nan  # across the edge of a block
-    lagged = smooth(track, SmoothingConfig(), SCALE)
-    monkeypatch.setattr(kalman, "LAG", 10_000)
-    whole = smooth(track, SmoothingConfig(), SCALE)
+@pytest.mark.parametrize(("fps", "strength"), [(10.0, 1.0), (25.0, 1.0), (25.0, 4.0), (120.0, 1.0)])
+def test_kalman_lag_is_as_good_as_the_whole_track(rng, fps, strength):
+    time = np.arange(1500) / fps
+    truth = 100 + 15 * np.sin(time * 2 * np.pi)[:, None, None] * np.ones((1, 2, 2))
+    track = replace(track_of(truth + rng.normal(0, 1, truth.shape)), time_seconds=time)
+    block = kalman.lag(strength, fps)
+    track.xy[4 * block - 10 : 4 * block + 10, 0] = np.nan  # across the edge of a block
+    tracks = []
+    for smoother in (
+        make_smoother(SmoothingConfig("kalman", strength), SCALE, fps),
+        kalman.KalmanSmoother(strength, SCALE, lag=10_000),
+    ):
+        parts = [smoother.push(track), smoother.finish()]
+        tracks.append(Track.concatenate([part for part in parts if part is not None]))
+    lagged, whole = tracks
     np.testing.assert_allclose(lagged.xy, whole.xy, rtol=0, atol=0.01)
     np.testing.assert_allclose(lagged.covariance, whole.covariance, rtol=0, atol=0.01)
 

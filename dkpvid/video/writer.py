@@ -56,6 +56,7 @@ class VideoWriter:
         crf: Quality of x264, 0 (lossless) to 51; smaller is better.
         sample_aspect_ratio: Width of a pixel over its height.
         audio_from: A file whose best audio stream is to be copied, by its own clock.
+        comment: Text to store in the file, which `read_comment` finds.
 
     Raises:
         VideoError: the file cannot be written.
@@ -71,6 +72,7 @@ class VideoWriter:
         crf: int = 20,
         sample_aspect_ratio: Fraction = Fraction(1),
         audio_from: Path | None = None,
+        comment: str = "",
     ) -> None:
         self.path = path
         self.audio_note: str | None = None
@@ -92,6 +94,8 @@ class VideoWriter:
         self._container: OutputContainer = av.open(
             str(self._temporary), "w", format="mp4", container_options={"movflags": "+faststart"}
         )
+        if comment:
+            self._container.metadata["comment"] = comment
         try:
             self._stream = self._add_picture_stream(crf, sample_aspect_ratio)
             if audio_from is not None and audio_from.is_file():
@@ -216,6 +220,15 @@ class VideoWriter:
         return VideoError(
             f"{self.path}: cannot be written ({error.strerror}); check the free space and the rights"
         )
+
+
+def read_comment(path: Path) -> str:
+    """The comment that `VideoWriter` stored in a file; empty when there is none, or it is no video."""
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            return str(container.metadata.get("comment", ""))
+    except (av.error.FFmpegError, OSError):
+        return ""
 
 
 class _Sound:

@@ -1,0 +1,299 @@
+"""What `dkpvid track` does for each video: plan it, run it, say how it went."""
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from dkpvid.annotate import DrawStyle
+from dkpvid.cli.shared import EXIT_PARTIAL
+from dkpvid.errors import DataError, DkpvidError, UsageError
+from dkpvid.files import remove_leftovers
+from dkpvid.formats import FORMATS, JsonLinesStream
+from dkpvid.inputs import STDIN, VIDEO_OUTPUT_SUFFIX, expand_inputs, output_stems
+from dkpvid.progress import ProgressReport
+from dkpvid.schema import TrackHeader
+from dkpvid.track_file import read_fingerprint
+
+if TYPE_CHECKING:
+    from dkpvid.render import AnnotatedVideo
+    from dkpvid.track import TrackedVideo, Tracker, TrackSink
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video and what is to be written of it."""
+
+    source: str
+    stem: Path | None
+    """Where the outputs go, without their suffixes; None = JSON Lines to stdout."""
+    formats: tuple[str, ...]
+    with_video: bool
+
+    @property
+    def data_paths(self) -> list[Path]:
+        """The keypoint files."""
+        return [] if self.stem is None else [self._path(FORMATS[name].suffix) for name in self.formats]
+
+    @property
+    def video_path(self) -> Path | None:
+        """The annotated MP4, when one is wanted."""
+        return self._path(VIDEO_OUTPUT_SUFFIX) if self.with_video and self.stem else None
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files that it writes."""
+        return [*self.data_paths, *([self.video_path] if self.video_path else [])]
+
+    @property
+    def journal_path(self) -> Path | None:
+        """Where the detections are kept until the outputs are complete."""
+        return self.stem and self.stem.with_name(f".{self.stem.name}.dkp.journal")
+
+    def _path(self, suffix: str) -> Path:
+        assert self.stem is not None
+        return self.stem.with_name(self.stem.name + suffix)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How jobs are run."""
+
+    style: DrawStyle
+    crf: int
+    skip_existing: bool = False
+    """Leave outputs alone that are there already, for the same video, model and settings."""
+    resume: bool = False
+    """Go on where a run was interrupted; outputs that are complete are skipped."""
+    quiet: bool = False
+
+    def drawing_mark(self, fingerprint: str) -> str:
+        """What is stored in an annotated MP4 to know it again."""
+        return f"dkpvid {fingerprint} {self.style} crf={self.crf}"
+
+
+def plan(
+    inputs: list[str], output: str, formats: str, video: bool, recursive: bool, may_exist: bool
+) -> list[Job]:
+    """What to do, all of it checked before anything is done.
+
+    Raises:
+        UsageError: an unknown format, a folder that cannot be written to, an output that is there already.
+        DataError: an input names no video.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
+    for name in names:
+        if name not in FORMATS:
+            raise UsageError(f"unknown format {name!r}; choose from {', '.join(FORMATS)}")
+    if output != "-":
+        check_folder(Path(output))
+    sources = expand_inputs(inputs, recursive)
+    jobs = [
+        Job(source, None if output == "-" else Path(output) / stem, names, video)
+        for source, stem in zip(sources, output_stems(sources), strict=True)
+    ]
+    for path in (path for job in jobs for path in job.paths):
+        if path.exists() and not may_exist:
+            raise UsageError(
+                f"{path} exists; pass --overwrite to replace it, --skip-existing or --resume to keep what is "
+                "complete, or choose another folder with -o"
+            )
+    return jobs
+
+
+def check_folder(folder: Path) -> None:
+    """See that outputs can be written to a folder, or that it can be made, before hours of work.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"{existing} is not a folder; choose another one with -o")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{existing} is read-only; choose another folder with -o")
+
+
+def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> int:
+    """Track one video and write its outputs; what goes wrong is one line on stderr.
+
+    Args:
+        job: What to do.
+        tracker: The model, with its settings.
+        manner: How to do it.
+        stop: Not empty any more when the work is to end.
+
+    Returns:
+        The exit code that it alone would lead to.
+    """
+    if _can_be_skipped(job, tracker, manner):
+        return 0
+    tracked: TrackedVideo | None = None
+    try:
+        tracked, drawing = _track(job, tracker, manner, stop)
+        if job.video_path and not drawing:
+            drawing = _draw(job, tracked, tracker, manner, stop)
+        if drawing and drawing.error:
+            raise drawing.error
+    except BrokenPipeError:
+        # The reader has what it wanted. Python would complain at exit if it could still flush to the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except DkpvidError as error:
+        typer.echo(f"error: {error}", err=True)
+        # Without its drawing, a video's keypoints are still complete.
+        return EXIT_PARTIAL if tracked else error.exit_code
+    except OSError as error:
+        # The second name, when there is one, is the final name of a file that was to be renamed.
+        place = error.filename2 or error.filename or job.source
+        typer.echo(f"error: {place}: {error.strerror}; choose another folder with -o", err=True)
+        return EXIT_PARTIAL if tracked else DataError.exit_code
+    if job.journal_path and not stop:
+        job.journal_path.unlink(missing_ok=True)
+    return _report(job, tracked, drawing, manner)
+
+
+def _can_be_skipped(job: Job, tracker: "Tracker", manner: Manner) -> bool:
+    """See what an earlier run left: complete outputs, or pieces of them, which are removed."""
+    if not (manner.skip_existing or manner.resume):
+        return False
+    if is_done(job, tracker.fingerprint(job.source), manner):
+        if not manner.quiet:
+            typer.echo(f"{job.source}: skipped, its outputs are complete", err=True)
+        return True
+    for path in job.paths:
+        remove_leftovers(path)
+    return False
+
+
+def is_done(job: Job, fingerprint: str, manner: Manner) -> bool:
+    """Whether all outputs of a job are there, made from the same video with the same model and settings.
+
+    JSON, JSON Lines and MP4 tell of themselves what they were made from; other formats are trusted when one
+    of those is among the outputs.
+    """
+    from dkpvid.video.writer import read_comment
+
+    if not job.paths or not all(path.exists() for path in job.paths):
+        return False
+    told = [
+        read_fingerprint(path) == fingerprint
+        for name, path in zip(job.formats, job.data_paths, strict=True)
+        if name in ("json", "jsonl")
+    ]
+    if job.video_path:
+        told.append(read_comment(job.video_path) == manner.drawing_mark(fingerprint))
+    has_journal = job.journal_path is not None and job.journal_path.exists()
+    return bool(told) and all(told) and not has_journal
+
+
+def _track(
+    job: Job, tracker: "Tracker", manner: Manner, stop: list[int]
+) -> "tuple[TrackedVideo, AnnotatedVideo | None]":
+    """The keypoint files, and the drawing when it is made in the same pass."""
+    from dkpvid.journal import Journal
+    from dkpvid.render import fits_in_memory
+    from dkpvid.track import track_video
+
+    drawing: AnnotatedVideo | None = None
+
+    def make_sinks(header: TrackHeader) -> "list[TrackSink]":
+        nonlocal drawing
+        if job.stem is None:
+            return [JsonLinesStream(sys.stdout, header)]
+        sinks: list[TrackSink] = [
+            FORMATS[name](path, header) for name, path in zip(job.formats, job.data_paths, strict=True)
+        ]
+        can_read_again = job.source != STDIN
+        if job.video_path and not (
+            can_read_again and not fits_in_memory(header.source, tracker.frames_in_flight(header.source))
+        ):
+            drawing = _new_drawing(job.video_path, header, manner)
+            sinks.append(drawing)
+        return sinks
+
+    journal = None
+    if job.journal_path and job.source != STDIN:
+        journal = Journal(
+            job.journal_path,
+            tracker.fingerprint(job.source),
+            batch_size=tracker.config.batch_size,
+            resume=manner.resume,
+        )
+    with ProgressReport(f"tracking {job.source}", "frames", None, manner.quiet) as progress:
+        tracked = track_video(
+            job.source,
+            tracker,
+            make_sinks,
+            journal=journal,
+            on_frame=lambda done, info: progress.update(done, total=info.num_frames_estimate),
+            should_stop=lambda: bool(stop),
+        )
+    return tracked, drawing
+
+
+def _draw(
+    job: Job, tracked: "TrackedVideo", tracker: "Tracker", manner: Manner, stop: list[int]
+) -> "AnnotatedVideo":
+    """Read a video again and draw what was found: its frames are too large to wait in memory.
+
+    When tracking was stopped, what was tracked is drawn; a request after that ends the drawing.
+    """
+    from dkpvid.render import redraw
+
+    assert job.video_path is not None
+    drawing = _new_drawing(job.video_path, tracked.header, manner)
+    num_requests = len(stop)
+    with (
+        ProgressReport(f"drawing {job.source}", "frames", len(tracked.track), manner.quiet) as progress,
+        tracker.open(job.source) as reader,
+    ):
+        redraw(
+            reader,
+            tracked.track,
+            drawing,
+            on_frame=progress.update,
+            should_stop=lambda: len(stop) > num_requests,
+        )
+    return drawing
+
+
+def _new_drawing(path: Path, header: TrackHeader, manner: Manner) -> "AnnotatedVideo":
+    from dkpvid.render import AnnotatedVideo
+
+    mark = manner.drawing_mark(header.fingerprint or "")
+    return AnnotatedVideo(path, header, manner.style, crf=manner.crf, comment=mark)
+
+
+def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None", manner: Manner) -> int:
+    """Say how it went, in one line; the exit code that it alone would lead to."""
+    if drawing and drawing.audio_note and not manner.quiet:
+        typer.echo(f"note: {drawing.audio_note}", err=True)
+    if tracked.lost:
+        first = tracked.lost[0]
+        typer.echo(
+            f"warning: {job.source}: {len(tracked.lost)} damaged part(s) passed over, the first at packet "
+            f"{first.packet} ({first.reason}); {len(tracked.track)} frame(s) tracked",
+            err=True,
+        )
+        return EXIT_PARTIAL
+    if not manner.quiet:
+        written = ", ".join(str(path) for path in job.paths)
+        typer.echo(f"{job.source}: {len(tracked.track)} frame(s) -> {written or 'stdout'}", err=True)
+    return 0
+
+
+def overall_exit_code(codes: Iterable[int]) -> int:
+    """One exit code for several videos: that of the failure only when not one of them gave anything.
+
+    >>> overall_exit_code([0, 0]), overall_exit_code([0, 4]), overall_exit_code([4, 4])
+    (0, 3, 4)
+    """
+    different = set(codes)
+    if different <= {0}:
+        return 0
+    return EXIT_PARTIAL if different & {0, EXIT_PARTIAL} else max(different)

@@ -1,0 +1,204 @@
+"""`dkpvid track --resume` and `--skip-existing`: killed at any moment, the end is that of one quiet run."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import dkpvid.detect
+from dkpvid.cli import app
+from tests.video.clips import ffprobe_times, make_clip, need_program
+
+Track = Callable[..., Result]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """24 frames, 96 x 64, 25 frames per second."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(make_clip())
+    return path
+
+
+@pytest.fixture
+def track(tiny_weights: Path) -> Track:
+    """Run `dkpvid track` with the tiny model, five frames at a time."""
+
+    def run(*arguments: str | Path) -> Result:
+        words = ["track", "--weights", tiny_weights, "--device", "cpu", "--batch-size", "5", *arguments]
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that the network sees, as they come."""
+    sizes: list[int] = []
+    call = dkpvid.detect.Detector.__call__
+
+    def counted(self: dkpvid.detect.Detector, images: object) -> object:
+        sizes.append(len(images))  # type: ignore[arg-type]
+        return call(self, images)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dkpvid.detect.Detector, "__call__", counted)
+    return sizes
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+    """Press Ctrl-C after some batches."""
+    append = dkpvid.journal.Journal.append
+    seen = iter(range(1, 1000))
+
+    def pressed(self: dkpvid.journal.Journal, detections: object) -> None:
+        append(self, detections)  # type: ignore[arg-type]
+        if next(seen) == batches:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(dkpvid.journal.Journal, "append", pressed)
+
+
+@pytest.mark.parametrize("smooth", ["kalman", "none"])
+def test_an_interrupted_run_goes_on(
+    clip: Path, tmp_path: Path, track: Track, looked_at: list[int], smooth: str
+) -> None:
+    settings = ("--smooth", smooth, "--format", "json,jsonl,csv", "--no-video")
+    assert track(clip, "-o", tmp_path / "whole", *settings).exit_code == 0
+    assert looked_at == [5, 5, 5, 5, 4]
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1)
+        assert track(clip, "-o", tmp_path / "out", *settings).exit_code == 130
+    looked_at.clear()
+    again = track(clip, "-o", tmp_path / "out", *settings, "--resume")
+    assert again.exit_code == 0, again.stderr
+    assert 4 in looked_at and 0 < sum(looked_at) < 24, "what was known is not looked at again"
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_other_settings_begin_anew(clip: Path, tmp_path: Path, track: Track, looked_at: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 2)
+        assert track(clip, "-o", tmp_path, "--no-video").exit_code == 130
+    looked_at.clear()
+    done = track(clip, "-o", tmp_path, "--no-video", "--resume", "--min-confidence", "0.1")
+    assert done.exit_code == 0
+    assert sum(looked_at) == 24
+
+
+@pytest.mark.parametrize("option", ["--skip-existing", "--resume"])
+def test_complete_outputs_are_skipped(
+    clip: Path, tmp_path: Path, track: Track, looked_at: list[int], option: str
+) -> None:
+    out = tmp_path / "out"
+    settings = (clip, "-o", out, "--format", "json,csv")
+    assert track(*settings).exit_code == 0
+    before, looked_at[:] = contents(out), []
+    skipped = track(*settings, option)
+    assert (skipped.exit_code, looked_at) == (0, [])
+    assert skipped.stderr == f"{clip}: skipped, its outputs are complete\n"
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda clip, out: ["--smooth", "none"],
+        lambda clip, out: ["--draw", "labels"],
+        lambda clip, out: ["--weights", "PACKAGE"],
+        lambda clip, out: os.utime(clip, ns=(1, 1)),
+        lambda clip, out: (out / "clip.dkp.csv").unlink(),
+        lambda clip, out: (out / "clip.dkp.json").write_text("{}"),
+        lambda clip, out: (out / "clip.dkp.mp4").write_text("something else"),
+        lambda clip, out: (out / ".clip.dkp.journal").write_text("interrupted"),
+    ],
+    ids=["smoothing", "drawing", "model", "video", "no csv", "other json", "other mp4", "interrupted"],
+)
+def test_what_is_not_the_same_is_done_again(
+    clip: Path, tmp_path: Path, track: Track, looked_at: list[int], change: Callable[[Path, Path], object]
+) -> None:
+    out = tmp_path / "out"
+    settings = (clip, "-o", out, "--format", "json,csv")
+    assert track(*settings).exit_code == 0
+    looked_at.clear()
+    changed = change(clip, out)
+    words = changed if isinstance(changed, list) else []
+    if words == ["--weights", "PACKAGE"]:
+        words = ["--weights", str(Path(__file__).parents[1] / "weights" / "default.safetensors")]
+    assert track(*settings, *words, "--skip-existing").exit_code == 0
+    assert sum(looked_at) == 24
+    assert sorted(contents(out)) == ["clip.dkp.csv", "clip.dkp.json", "clip.dkp.mp4"]
+
+
+def test_what_a_format_does_not_tell_is_done_again(
+    clip: Path, tmp_path: Path, track: Track, looked_at: list[int]
+) -> None:
+    settings = (clip, "-o", tmp_path / "out", "--format", "csv", "--no-video", "--skip-existing")
+    assert [track(*settings).exit_code for _ in range(2)] == [0, 0]
+    assert sum(looked_at) == 48
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are a POSIX matter")
+def test_killed_again_and_again(tmp_path: Path, tiny_weights: Path) -> None:
+    """Kill -9 at some moment of each of several runs; the last one is left alone."""
+    source = tmp_path / "long.mp4"
+    words = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=25", "-frames:v", "600", "-preset", "ultrafast"]
+    subprocess.run([need_program("ffmpeg"), "-v", "error", *words, str(source)], check=True)
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    command = [sys.executable, "-m", "dkpvid", "track", str(source), "--weights", str(tiny_weights)]
+    command += ["--device", "cpu", "--format", "json,jsonl", "--batch-size", "1", "-q"]
+    subprocess.run([*command, "-o", str(whole)], check=True)
+    journal, sizes = out / ".long.dkp.journal", [0]
+    for _ in range(3):
+        process = subprocess.Popen([*command, "-o", str(out), "--resume"])
+        while process.poll() is None:
+            if journal.exists() and journal.stat().st_size > sizes[-1] + 20_000:
+                process.kill()
+                break
+            time.sleep(0.005)
+        assert process.wait() == -signal.SIGKILL
+        assert not [path for path in out.iterdir() if not path.name.startswith(".")], "nothing half done"
+        sizes.append(journal.stat().st_size)
+    assert sizes == sorted(set(sizes)), "it went on each time"
+    subprocess.run([*command, "-o", str(out), "--resume"], check=True)
+    assert sorted(contents(out)) == ["long.dkp.json", "long.dkp.jsonl", "long.dkp.mp4"]
+    for name in ("long.dkp.json", "long.dkp.jsonl"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert len(ffprobe_times(out / "long.dkp.mp4")) == 600
+
+
+def test_a_video_that_changed_in_between(clip: Path, tmp_path: Path, track: Track) -> None:
+    """Same name, size and time of change, other frames: found out by their times."""
+    facts = clip.stat()
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 2)
+        assert track(clip, "-o", tmp_path / "out", "--no-video").exit_code == 130
+    shorter = make_clip(times=(0.0, 0.5, 1.0))
+    clip.write_bytes(shorter + bytes(facts.st_size - len(shorter)))
+    os.utime(clip, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    before = contents(tmp_path / "out")
+    result = track(clip, "-o", tmp_path / "out", "--no-video", "--resume")
+    assert result.exit_code == 4
+    assert "other frames than before the interruption" in result.stderr
+    assert contents(tmp_path / "out") == before
+
+
+def test_the_input_may_be_gone(clip: Path, tmp_path: Path, track: Track) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 2)
+        assert track(clip, "-o", tmp_path / "out", "--no-video").exit_code == 130
+    shutil.move(clip, tmp_path / "elsewhere.mp4")
+    assert track(clip, "-o", tmp_path / "out", "--no-video", "--resume").exit_code == 4

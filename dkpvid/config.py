@@ -157,6 +157,12 @@ class TrackConfig:
     start_seconds: float | None = None
     end_seconds: float | None = None
     """Half-open: frames shown in [start, end)."""
+    stream: int | None = None
+    """Which of a file's video streams, from 0; None = the best that is not a cover picture."""
+    apply_rotation: bool = True
+    """Turn and mirror frames as the file says they should be shown."""
+    deinterlace: bool = False
+    """Make interlaced pictures whole."""
     stride: int = 1
     """Look at every n-th frame; the smoother fills the others."""
     region: Region | None = None

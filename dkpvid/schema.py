@@ -86,7 +86,7 @@ def header_record(header: TrackHeader) -> dict[str, Any]:
     """The first record."""
     source, region = header.source, header.region
     aspect, tick = source.sample_aspect_ratio, source.time_base
-    record = {
+    record: dict[str, Any] = {
         "type": "header",
         "schema": SCHEMA,
         "created_by": header.created_by,
@@ -110,6 +110,10 @@ def header_record(header: TrackHeader) -> dict[str, Any]:
         "skeleton": [[i, j, float(f"{weight:.4g}")] for i, j, weight in header.skeleton],
         "smoothing": to_dict(header.smoothing),
     }
+    if source.hdr:
+        record["source"] |= {"hdr": source.hdr, "tone_mapped": False}
+    if source.is_interlaced:
+        record["source"] |= {"interlaced": True, "deinterlaced": source.is_deinterlaced}
     if header.joints:
         record["joints"] = list(header.joints)
     return record

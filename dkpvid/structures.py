@@ -36,6 +36,23 @@ class VideoInfo:
     sample_aspect_ratio: Fraction = Fraction(1)
     """Width of a stored pixel over its height. Coordinates stay in stored pixels."""
     has_audio: bool = False
+    hdr: str | None = None
+    """pq or hlg: values for high dynamic range. They are taken as they are; no tone map is applied."""
+    is_interlaced: bool = False
+    """True when odd and even rows of the first picture were taken at different times."""
+    is_deinterlaced: bool = False
+    """True when interlaced pictures were made whole."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for the user about what may spoil the result."""
+        remarks = []
+        if self.hdr:
+            name = self.hdr.upper()
+            remarks.append(f"high dynamic range ({name}) taken without a tone map: contrast is flat")
+        if self.is_interlaced and not self.is_deinterlaced:
+            remarks.append("interlaced pictures, so what moves has combs; --deinterlace makes them whole")
+        return tuple(remarks)
 
 
 @runtime_checkable

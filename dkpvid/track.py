@@ -74,8 +74,14 @@ class Tracker:
 
     def open(self, source: str | Path) -> VideoReader:
         """The video, ready to be read; see `VideoReader`."""
+        config = self.config
         return VideoReader(
-            source, start_seconds=self.config.start_seconds, end_seconds=self.config.end_seconds
+            source,
+            stream=config.stream,
+            apply_rotation=config.apply_rotation,
+            deinterlace=config.deinterlace,
+            start_seconds=config.start_seconds,
+            end_seconds=config.end_seconds,
         )
 
     def fingerprint(self, source: str | Path) -> str:

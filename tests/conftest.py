@@ -25,6 +25,15 @@ from dkpvid.models.perceptual import MobileNetV1Features  # noqa: E402
 SHARED = Path(os.environ.get("DKPVID_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave slow tests out, unless `-m` speaks of them or DKPVID_REQUIRE names them."""
+    if "slow" in config.option.markexpr or "slow" in os.environ.get("DKPVID_REQUIRE", "").split(","):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run it with -m slow, or DKPVID_REQUIRE=slow"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The data folder beside the checkout; a missing one skips, or fails under DKPVID_REQUIRE=shared."""

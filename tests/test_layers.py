@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "dkpvid"
 # From the bottom. "" is the package itself, and a folder's name its `__init__.py`.
 ROWS = (
     # Knows nothing of ours.
-    {"", "ahead", "errors", "files", "models", "progress", "shapes", "video"},
+    {"", "ahead", "errors", "files", "models", "progress", "shapes", "video", "video.deinterlace"},
     # The vocabulary, and small helpers that only raise our errors.
     {"coordinates", "devices", "downloads", "models.loading", "pickles", "structures"},
     {"config"},
@@ -38,7 +38,7 @@ ROWS = (
     {"distill", "evaluate", "motion", "track", "train"},
     {"plots"},
     # The command line.
-    {"cli.shared"},
+    {"cli.plan", "cli.shared"},
     {"cli.jobs", "cli.training"},
     {"cli.depth", "cli.distill", "cli.evaluate", "cli.track", "cli.train"},
     {"cli"},

@@ -1,4 +1,4 @@
-"""What `dkpvid track` does for each video: plan it, run it, say how it went."""
+"""What `dkpvid track` does for each video: see whether it is done, do it, say how it went."""
 
 import os
 import sys
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from dkpvid.annotate import DrawStyle
+from dkpvid.cli.plan import Job
 from dkpvid.cli.shared import EXIT_PARTIAL
-from dkpvid.errors import DataError, DkpvidError, UsageError
+from dkpvid.errors import DataError, DkpvidError
 from dkpvid.files import remove_leftovers
 from dkpvid.formats import FORMATS, JsonLinesStream
-from dkpvid.inputs import STDIN, VIDEO_OUTPUT_SUFFIX, expand_inputs, output_stems
+from dkpvid.inputs import STDIN
 from dkpvid.progress import ProgressReport
 from dkpvid.schema import TrackHeader
 from dkpvid.track_file import read_fingerprint
@@ -22,41 +23,6 @@ from dkpvid.track_file import read_fingerprint
 if TYPE_CHECKING:
     from dkpvid.render import AnnotatedVideo
     from dkpvid.track import TrackedVideo, Tracker, TrackSink
-
-
-@dataclass(frozen=True)
-class Job:
-    """One video and what is to be written of it."""
-
-    source: str
-    stem: Path | None
-    """Where the outputs go, without their suffixes; None = JSON Lines to stdout."""
-    formats: tuple[str, ...]
-    with_video: bool
-
-    @property
-    def data_paths(self) -> list[Path]:
-        """The keypoint files."""
-        return [] if self.stem is None else [self._path(FORMATS[name].suffix) for name in self.formats]
-
-    @property
-    def video_path(self) -> Path | None:
-        """The annotated MP4, when one is wanted."""
-        return self._path(VIDEO_OUTPUT_SUFFIX) if self.with_video and self.stem else None
-
-    @property
-    def paths(self) -> list[Path]:
-        """All files that it writes."""
-        return [*self.data_paths, *([self.video_path] if self.video_path else [])]
-
-    @property
-    def journal_path(self) -> Path | None:
-        """Where the detections are kept until the outputs are complete."""
-        return self.stem and self.stem.with_name(f".{self.stem.name}.dkp.journal")
-
-    def _path(self, suffix: str) -> Path:
-        assert self.stem is not None
-        return self.stem.with_name(self.stem.name + suffix)
 
 
 @dataclass(frozen=True)
@@ -74,48 +40,6 @@ class Manner:
     def drawing_mark(self, fingerprint: str) -> str:
         """What is stored in an annotated MP4 to know it again."""
         return f"dkpvid {fingerprint} {self.style} crf={self.crf}"
-
-
-def plan(
-    inputs: list[str], output: str, formats: str, video: bool, recursive: bool, may_exist: bool
-) -> list[Job]:
-    """What to do, all of it checked before anything is done.
-
-    Raises:
-        UsageError: an unknown format, a folder that cannot be written to, an output that is there already.
-        DataError: an input names no video.
-    """
-    names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
-    for name in names:
-        if name not in FORMATS:
-            raise UsageError(f"unknown format {name!r}; choose from {', '.join(FORMATS)}")
-    if output != "-":
-        check_folder(Path(output))
-    sources = expand_inputs(inputs, recursive)
-    jobs = [
-        Job(source, None if output == "-" else Path(output) / stem, names, video)
-        for source, stem in zip(sources, output_stems(sources), strict=True)
-    ]
-    for path in (path for job in jobs for path in job.paths):
-        if path.exists() and not may_exist:
-            raise UsageError(
-                f"{path} exists; pass --overwrite to replace it, --skip-existing or --resume to keep what is "
-                "complete, or choose another folder with -o"
-            )
-    return jobs
-
-
-def check_folder(folder: Path) -> None:
-    """See that outputs can be written to a folder, or that it can be made, before hours of work.
-
-    Raises:
-        UsageError: they cannot.
-    """
-    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
-    if not existing.is_dir():
-        raise UsageError(f"{existing} is not a folder; choose another one with -o")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(f"{existing} is read-only; choose another folder with -o")
 
 
 def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> int:
@@ -203,6 +127,8 @@ def _track(
 
     def make_sinks(header: TrackHeader) -> "list[TrackSink]":
         nonlocal drawing
+        for remark in () if manner.quiet else header.source.remarks:
+            typer.echo(f"warning: {job.source}: {remark}", err=True)
         if job.stem is None:
             return [JsonLinesStream(sys.stdout, header)]
         sinks: list[TrackSink] = [
@@ -283,7 +209,9 @@ def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None",
         return EXIT_PARTIAL
     if not manner.quiet:
         written = ", ".join(str(path) for path in job.paths)
-        typer.echo(f"{job.source}: {len(tracked.track)} frame(s) -> {written or 'stdout'}", err=True)
+        degrees = tracked.header.source.rotation_degrees
+        turned = f" (turned by {degrees} degrees)" if degrees else ""
+        typer.echo(f"{job.source}{turned}: {len(tracked.track)} frame(s) -> {written or 'stdout'}", err=True)
     return 0
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from dkpvid.annotate import DrawStyle
-from dkpvid.cli.jobs import Manner, overall_exit_code, plan, run_job
+from dkpvid.cli.jobs import Manner, overall_exit_code, run_job
+from dkpvid.cli.plan import plan
 from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request, reported_errors
 from dkpvid.config import SmoothingConfig, TrackConfig
 from dkpvid.inputs import parse_region
@@ -53,6 +54,15 @@ def track(
         str, typer.Option(help="points, skeleton, trail, labels; with commas.")
     ] = "points,skeleton,trail",
     crf: Annotated[int, typer.Option(min=0, max=51, help="Quality of the MP4; smaller is better.")] = 20,
+    stream: Annotated[
+        int | None, typer.Option(help="Which video stream of a file, from 0.", show_default="the best")
+    ] = TrackConfig.stream,
+    ignore_rotation: Annotated[
+        bool, typer.Option("--ignore-rotation", help="Do not turn frames as the file's header says.")
+    ] = False,
+    deinterlace: Annotated[
+        bool, typer.Option("--deinterlace", help="Make interlaced pictures whole.")
+    ] = TrackConfig.deinterlace,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look in subfolders too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there.")] = False,
     skip_existing: Annotated[
@@ -79,6 +89,9 @@ def track(
             batch_size=batch_size,
             start_seconds=start,
             end_seconds=end,
+            stream=stream,
+            apply_rotation=not ignore_rotation,
+            deinterlace=deinterlace,
             stride=stride,
             region=parse_region(roi),
             min_confidence=min_confidence,

@@ -1,11 +1,12 @@
 """The frames of a video file or stream: decoded by PyAV, in RGB, upright, with their own times.
 
 Pixels are those of `ffmpeg -i VIDEO -pix_fmt rgb24`: colour tags are honoured, a video without tags is taken
-for BT.601 whatever its size, and transparency is dropped.
+for BT.601 whatever its size, transparency is dropped, and high dynamic range is not tone mapped.
 """
 
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy import ndarray
 
 from dkpvid.shapes import UInt8
 from dkpvid.structures import Frame, LostPacket, VideoInfo
+from dkpvid.video.deinterlace import deinterlace as make_whole
 from dkpvid.video.orientation import Orientation
 from dkpvid.video.streams import DamagedError, ThreadType, decode, open_stream
 
@@ -31,6 +33,9 @@ FALLBACK_FPS = 25.0
 _MATRICES = frozenset({1, 4, 5, 7, 9})
 _BT601 = 5
 
+_HDR_TRANSFERS = {16: "pq", 18: "hlg"}
+"""The transfer functions of ITU-T H.273 for high dynamic range: SMPTE ST 2084, and ARIB STD-B67."""
+
 
 class VideoContainer:
     """One video stream of a file, of a URL, or of standard input (`-`); see `dkpvid.video.reader`."""
@@ -41,6 +46,7 @@ class VideoContainer:
         *,
         stream: int | None,
         apply_rotation: bool,
+        deinterlace: bool,
         thread_type: ThreadType,
         lost: list[LostPacket],
     ) -> None:
@@ -54,9 +60,16 @@ class VideoContainer:
             pictures = self._decode(self._stream, is_strict=first_threads == "AUTO")
             first = next(pictures, None)
             orientation = _orientation(first) if first and apply_rotation else Orientation()
-            self.info = _describe(str(source), self._stream, first, orientation)
+            is_interlaced = first is not None and first.interlaced_frame
+            self.info = replace(
+                _describe(str(source), self._stream, first, orientation),
+                is_interlaced=is_interlaced,
+                is_deinterlaced=is_interlaced and deinterlace,
+            )
             is_avi = self._stream.container.format.name == "avi"
             pictures = chain([first] if first else [], pictures)
+            if deinterlace:
+                pictures = make_whole(pictures)
             self.frames: Iterator[Frame] = _convert(pictures, orientation, self.info, is_avi=is_avi)
         except BaseException:
             self.close()
@@ -223,4 +236,5 @@ def _describe(
         is_mirrored=orientation.is_mirrored,
         sample_aspect_ratio=sample_aspect_ratio,
         has_audio=bool(stream.container.streams.audio),
+        hdr=_HDR_TRANSFERS.get(stream.codec_context.color_trc),
     )

@@ -52,6 +52,7 @@ class VideoReader:
         source: A file, a folder of frames, a URL that FFmpeg understands, or `-` for standard input.
         stream: Which of a file's video streams to read, from 0; None takes the best, cover pictures aside.
         apply_rotation: Turn and mirror the frames as the file says they should be shown.
+        deinterlace: Make interlaced pictures whole, one frame for one; others stay as they are.
         thread_type: AUTO decodes on all processor cores; SLICE gives the same frames with less memory.
         fps: Frames per second of pictures; videos have their own times.
         start_seconds: Frames before this time are decoded and dropped; indices count from the file's first.
@@ -70,6 +71,7 @@ class VideoReader:
         *,
         stream: int | None = None,
         apply_rotation: bool = True,
+        deinterlace: bool = False,
         thread_type: Literal["AUTO", "SLICE"] = "AUTO",
         fps: float = PICTURES_FPS,
         start_seconds: float | None = None,
@@ -86,7 +88,12 @@ class VideoReader:
             from dkpvid.video.containers import VideoContainer  # pictures are read without PyAV
 
             self._container = VideoContainer(
-                source, stream=stream, apply_rotation=apply_rotation, thread_type=thread_type, lost=self.lost
+                source,
+                stream=stream,
+                apply_rotation=apply_rotation,
+                deinterlace=deinterlace,
+                thread_type=thread_type,
+                lost=self.lost,
             )
             self.info, frames = self._container.info, self._container.frames
         self._frames = _between(frames, start_seconds, end_seconds)

@@ -21,6 +21,10 @@ ThreadType = Literal["AUTO", "SLICE"]
 """AUTO decodes several frames at once; SLICE only parts of one frame."""
 
 
+MAX_PIXELS = 1 << 27
+"""Of a frame; as RGB they take 400 MB. A damaged header may ask for any size. 16K is 15360 x 8640."""
+
+
 class DamagedError(Exception):
     """The stream has a damaged packet, or kept back frames."""
 
@@ -52,6 +56,13 @@ def open_stream(source: str, *, number: int | None, thread_type: ThreadType) -> 
             raise VideoError(
                 f"{source}: no decoder for its video; convert it with `ffmpeg -i INPUT output.mp4`"
             )
+        if stream.width * stream.height > MAX_PIXELS:
+            raise VideoError(
+                f"{source}: frames of {stream.width} x {stream.height} pixels by its header, above the limit "
+                f"of {MAX_PIXELS / 1e6:.0f} megapixels; the header is damaged, or scale the video down"
+            )
+        # A size that changes within the stream is held to the same limit.
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.codec_context.thread_type = av.codec.context.ThreadType[thread_type]
     except Exception:
         container.close()

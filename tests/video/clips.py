@@ -4,6 +4,7 @@ Makers return the bytes of a file and are cached; tests write them where they ne
 """
 
 import io
+import math
 import os
 import shutil
 import struct
@@ -108,6 +109,20 @@ def with_display_matrix(mp4: bytes, matrix: tuple[int, int, int, int]) -> bytes:
     return mp4[:start] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + mp4[start + 36 :]
 
 
+def with_empty_chunks(avi: bytes) -> bytes:
+    """Put an empty packet behind every picture, as recorders do where the picture stays the same."""
+    movie, index = avi.index(b"movi"), avi.index(b"idx1")
+    chunks, entries = b"movi", b""
+    for kind, flags, offset, size in struct.iter_unpack("<4sIII", avi[index + 8 :]):
+        entries += struct.pack("<4sIII", kind, flags, len(chunks), size)
+        chunks += avi[movie + offset : movie + offset + 8 + size + size % 2]
+        entries += struct.pack("<4sIII", kind, 0, len(chunks), 0)
+        chunks += kind + bytes(4)
+    parts = ((b"LIST", chunks), (b"idx1", entries))
+    body = avi[8 : movie - 8] + b"".join(name + struct.pack("<I", len(part)) + part for name, part in parts)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
 def damaged(file: bytes, start: float, stop: float, holes: int, seed: int = 1) -> bytes:
     """Overwrite places within a part of the file (fractions of its length) with noise."""
     rng = np.random.default_rng(seed)
@@ -134,9 +149,17 @@ def ffmpeg_frames(path: Path, width: int, height: int, limit: int = 10_000) -> n
     return np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
 
 
+def run_ffmpeg(*arguments: str | Path) -> None:
+    """Make a file by the ffmpeg program, which knows more tricks than PyAV lets us play."""
+    command = [need_program("ffmpeg"), "-y", "-v", "error", *map(str, arguments)]
+    subprocess.run(command, check=True)
+
+
 def ffprobe_times(path: Path) -> list[float]:
-    """Presentation times in seconds by the ffprobe program."""
-    arguments = "-v quiet -select_streams v:0 -show_entries frame=pts_time -of default=nk=1:nw=1"
+    """Presentation times in seconds by the ffprobe program; NaN where it knows none."""
+    arguments = (
+        "-v quiet -select_streams v:0 -of default=nk=1:nw=1 -show_entries frame=best_effort_timestamp_time"
+    )
     command = [need_program("ffprobe"), *arguments.split(), str(path)]
     listing = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True).stdout
-    return [float(line) for line in listing.split()]
+    return [math.nan if line == "N/A" else float(line) for line in listing.split()]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dkpvid.errors import UsageError, VideoError
 from dkpvid.structures import Frame
+from dkpvid.video import streams
 from dkpvid.video.orientation import Orientation
 from dkpvid.video.reader import VideoReader, find_videos
 from tests.video.clips import (
@@ -24,7 +25,9 @@ from tests.video.clips import (
     ffmpeg_frames,
     ffprobe_times,
     make_clip,
+    run_ffmpeg,
     with_display_matrix,
+    with_empty_chunks,
 )
 
 # What the table of the odd videos promises: frames and the upright size. For the two damaged ones it
@@ -154,6 +157,38 @@ class TestFiles:
         path = write(tmp_path / "tagged.mp4", make_clip(times=(0, 0.04), matrix=matrix))
         np.testing.assert_array_equal(pixels(read(path)), ffmpeg_frames(path, WIDTH, HEIGHT))
 
+    # Encoder, pixel format and suffix.
+    ALPHA = (
+        ("qtrle", "argb", "mov"),
+        ("png", "rgba", "mov"),
+        ("ffv1", "yuva420p", "mkv"),
+        ("libvpx-vp9", "yuva420p", "webm"),
+        ("prores_ks", "yuva444p10le", "mov"),
+    )
+
+    @pytest.mark.parametrize(("encoder", "pix_fmt", "suffix"), ALPHA)
+    def test_transparency_is_dropped(self, tmp_path: Path, encoder: str, pix_fmt: str, suffix: str) -> None:
+        opaque, path = write(tmp_path / "clip.mp4", make_clip()), tmp_path / f"clip.{suffix}"
+        half = f"format=rgba,colorchannelmixer=aa=0.5,format={pix_fmt}"
+        run_ffmpeg("-i", opaque, "-frames:v", "3", "-vf", half, "-c:v", encoder, "-pix_fmt", pix_fmt, path)
+        frames = read(path)
+        np.testing.assert_array_equal(pixels(frames), ffmpeg_frames(path, WIDTH, HEIGHT))
+        # Not laid over black, which would halve it.
+        assert abs(pixels(frames).mean() - pixels(read(opaque)[:3]).mean()) < 3
+
+    @pytest.mark.parametrize(("tag", "hdr"), [("smpte2084", "pq"), ("arib-std-b67", "hlg"), ("bt709", None)])
+    def test_high_dynamic_range_is_told(self, tmp_path: Path, tag: str, hdr: str | None) -> None:
+        write(tmp_path / "clip.mp4", make_clip())
+        tags = ("-color_trc", tag, "-color_primaries", "bt2020", "-colorspace", "bt2020nc")
+        coder = ("-c:v", "libx264", "-pix_fmt", "yuv420p10le", *tags)
+        run_ffmpeg("-i", tmp_path / "clip.mp4", "-frames:v", "3", *coder, tmp_path / "tagged.mp4")
+        with VideoReader(tmp_path / "tagged.mp4") as video:
+            seen = pixels(list(video)).astype(int)
+        assert video.info.hdr == hdr
+        assert len(video.info.remarks) == (1 if hdr else 0)
+        # Neither does the ffmpeg program map tones; a tone map would move everything by tens of levels.
+        assert np.abs(seen - ffmpeg_frames(tmp_path / "tagged.mp4", WIDTH, HEIGHT)).mean() < 1.5
+
 
 class TestTimes:
     def test_variable_frame_rate(self, tmp_path: Path) -> None:
@@ -165,6 +200,57 @@ class TestTimes:
         frames = read(write(tmp_path / "raw.h264", make_clip(container="h264")))
         np.testing.assert_allclose(times(frames), np.arange(24) / 25, atol=1e-9)
         assert all(frame.flags == ("time_estimated",) for frame in frames)
+
+    def test_missing_times_between_given_ones(self, tmp_path: Path) -> None:
+        # An MPEG program stream tells the times of key frames only.
+        write(tmp_path / "clip.mp4", make_clip())
+        run_ffmpeg("-i", tmp_path / "clip.mp4", "-c:v", "mpeg2video", tmp_path / "clip.mpg")
+        expected = np.array(ffprobe_times(tmp_path / "clip.mpg"))
+        seen = np.array(times(read(tmp_path / "clip.mpg")))
+        is_known = np.isfinite(expected)
+        assert len(seen) == 24 and is_known.sum() >= 23
+        np.testing.assert_allclose(seen[is_known], expected[is_known], atol=1e-3)
+        np.testing.assert_allclose(np.diff(seen), 0.04, atol=1e-3)
+
+    def test_trimmed_by_an_edit_list(self, tmp_path: Path) -> None:
+        path, trimmed = write(tmp_path / "clip.mp4", make_clip()), tmp_path / "trimmed.mp4"
+        run_ffmpeg("-ss", "0.42", "-i", path, "-c", "copy", trimmed)
+        frames = read(trimmed)
+        # The header counts all 24: frames before the cut are there to be decoded, not shown.
+        assert len(frames) == 13
+        np.testing.assert_allclose(times(frames), ffprobe_times(trimmed), atol=1e-3)
+        np.testing.assert_array_equal(pixels(frames), ffmpeg_frames(trimmed, WIDTH, HEIGHT))
+
+    def test_negative_times_are_kept(self, tmp_path: Path) -> None:
+        path, early = write(tmp_path / "clip.mp4", make_clip()), tmp_path / "early.mp4"
+        fragments = ("-movflags", "frag_keyframe+delay_moov", "-avoid_negative_ts", "disabled")
+        run_ffmpeg("-ss", "0.42", "-i", path, "-c", "copy", *fragments, early)
+        with VideoReader(early) as video:
+            frames = list(video)
+        assert times(frames)[0] == video.info.start_seconds == pytest.approx(-0.42)
+        np.testing.assert_allclose(times(frames), ffprobe_times(early), atol=1e-3)
+        assert all(frame.flags == () for frame in frames)
+
+    def test_late_start_is_kept(self, tmp_path: Path) -> None:
+        path, late = write(tmp_path / "clip.mp4", make_clip()), tmp_path / "late.mp4"
+        run_ffmpeg("-itsoffset", "2.5", "-i", path, "-c", "copy", late)
+        np.testing.assert_allclose(times(read(late)), 2.5 + np.arange(24) / 25, atol=1e-3)
+
+    def test_repeated_pictures_in_avi_leave_a_gap(self, tmp_path: Path) -> None:
+        steps = (0.0, 0.04, 0.08, 0.2, 0.24, 0.6, 0.64)
+        clip = make_clip(times=steps, container="avi", codec="mpeg4", options=())
+        path = write(tmp_path / "gaps.avi", clip)
+        np.testing.assert_allclose(times(read(path)), steps, atol=1e-9)
+        assert ffprobe_times(path) == pytest.approx(steps)
+
+    def test_empty_packets_repeat_a_picture(self, tmp_path: Path) -> None:
+        clip = make_clip(container="avi", codec="mpeg4", options=())
+        path = write(tmp_path / "twice.avi", with_empty_chunks(clip))
+        with VideoReader(path) as video:
+            frames = list(video)
+        np.testing.assert_allclose(times(frames), np.arange(24) * 2 / 25, atol=1e-9)
+        assert times(frames) == pytest.approx(ffprobe_times(path))
+        assert video.lost == []
 
     def test_reordered_frames_in_avi(self, tmp_path: Path) -> None:
         options = (("bf", "3"), ("b_strategy", "0"))
@@ -293,6 +379,21 @@ class TestStreams:
         assert read(path)[0].image.shape == (64, 96, 3)
         assert read(path, stream=1)[0].image.shape == (32, 48, 3)
 
+    @pytest.mark.parametrize("order", ["01", "10"])
+    def test_cover_pictures_are_passed_over(self, tmp_path: Path, order: str) -> None:
+        write(tmp_path / "clip.mp4", make_clip())
+        Image.fromarray(dot_frame(0, 640, 480)).save(tmp_path / "cover.png")
+        inputs = [("-i", tmp_path / "clip.mp4"), ("-i", tmp_path / "cover.png")]
+        if order == "10":
+            inputs.reverse()
+        cover = f"-disposition:v:{order.index('1')}"
+        path = tmp_path / "covered.mp4"
+        run_ffmpeg(
+            *inputs[0], *inputs[1], "-map", "0", "-map", "1", "-c", "copy", cover, "attached_pic", path
+        )
+        assert pixels(read(path)).shape == (24, HEIGHT, WIDTH, 3)
+        assert pixels(read(path, stream=1)).shape == (1, 480, 640, 3)
+
     def test_a_stream_that_is_not_there(self, tmp_path: Path) -> None:
         path = write(tmp_path / "one.mp4", make_clip())
         with pytest.raises(UsageError, match=r"no video stream 1; it has 1, counted from 0"):
@@ -330,6 +431,20 @@ class TestErrors:
         clip = make_clip()
         with pytest.raises(VideoError, match=r"moov.*untrunc"):
             VideoReader(write(tmp_path / "cut.mp4", clip[: clip.index(b"moov") - 100]))
+
+    def test_a_size_that_no_camera_has(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(streams, "MAX_PIXELS", WIDTH * HEIGHT - 1)
+        with pytest.raises(VideoError, match="frames of 96 x 64 pixels by its header, above the limit"):
+            VideoReader(write(tmp_path / "clip.mp4", make_clip()))
+
+    def test_a_size_that_no_camera_has_in_mid_stream(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streams, "MAX_PIXELS", 15000)
+        small, large = make_clip(container="h264"), make_clip(container="h264", size=(192, 128))
+        with VideoReader(write(tmp_path / "grows.h264", small + large)) as video:
+            assert len(list(video)) == 24
+        assert len(video.lost) == 24
 
     def test_folder_without_pictures(self, tmp_path: Path) -> None:
         with pytest.raises(VideoError, match="a folder without frames"):

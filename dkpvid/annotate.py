@@ -108,6 +108,8 @@ class Annotator:
             position: Of the frame in the track, which is not its `index` when the track is a part.
         """
         canvas = image.copy()
+        if track.region is not None:
+            _paint(canvas, self._window(track.region[position]))
         xy, confidence = track.xy[position], np.nan_to_num(track.confidence[position])
         if self._style.trail:
             _paint(canvas, self._trail(track, position))
@@ -119,6 +121,21 @@ class Annotator:
             if np.isfinite(place).all():
                 _paint_label(canvas, label, place, gap=1.8 * self._radius)
         return canvas
+
+    def _window(self, region: Int[ndarray, "4"]) -> _Capsules:
+        x, y, width, height = region.tolist()
+        # Pixel edges lie half a pixel beyond the outer pixels' centres.
+        left, top, right, bottom = x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5
+        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+        return _Capsules(
+            start=corners,
+            end=np.roll(corners, -1, axis=0),
+            radius=np.full(4, 0.12 * self._radius),
+            color=np.tile(_LIGHT, (4, 1)),
+            opacity=np.full(4, 0.8),
+            hole=np.full(4, -1.0),
+            outline=0.75,
+        )
 
     def _points(self, xy: Float[ndarray, "keypoint 2"], confidence: Float[ndarray, " keypoint"]) -> _Capsules:
         is_certain = confidence >= self._style.min_confidence

@@ -165,8 +165,8 @@ class TrackConfig:
     """Make interlaced pictures whole."""
     stride: int = 1
     """Look at every n-th frame; the smoother fills the others."""
-    region: Region | None = None
-    """None = the whole frame."""
+    region: Region | Literal["auto"] | None = None
+    """None = the whole frame; auto = a square window that follows what moves, see `dkpvid.windows`."""
     min_confidence: float = 0.0
     """Below it a keypoint counts as not observed in that frame."""
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)

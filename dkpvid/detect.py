@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dkpvid.ahead import ahead
 from dkpvid.checkpoint import Weights
-from dkpvid.coordinates import Region, model_to_pixels, pixels_per_unit
+from dkpvid.coordinates import Region, Regions, model_to_pixels, origin_and_size, pixels_per_unit
 from dkpvid.devices import autocast
 from dkpvid.shapes import Float, UInt8
 from dkpvid.structures import Frame, Track
@@ -70,6 +70,8 @@ class _View(NamedTuple):
     time_seconds: float
     flags: tuple[str, ...]
     area: Region
+    is_placed: bool
+    """True when the frame brought its own region."""
     square: UInt8[ndarray, "size size 3"] | None
     """What the network sees; None when this frame is passed over."""
 
@@ -89,7 +91,7 @@ def detect(
         detector: The model.
         frames: Upright frames; each gives one row of the result. Used by that thread alone until the result
             is exhausted or closed.
-        region: The part of the frame to look at; None = all of it.
+        region: The part of the frame to look at, where a frame brings none of its own; None = all of it.
         batch_size: Frames per forward pass.
         stride: Look at every n-th frame only; the rows between are NaN, for the smoother to fill.
         min_confidence: Keypoints below it count as not observed (NaN).
@@ -100,10 +102,11 @@ def detect(
 
     def views() -> Iterator[_View]:
         for frame in frames:
+            area = frame.region or region
             is_looked_at = frame.index % stride == 0
-            square = frame_to_square(frame, detector.image_size, region) if is_looked_at else None
-            area = Region(0, 0, *frame.size) if region is None else region
-            yield _View(frame.index, frame.time_seconds, frame.flags, area, square)
+            square = frame_to_square(frame, detector.image_size, area) if is_looked_at else None
+            area = area or Region(0, 0, *frame.size)
+            yield _View(frame.index, frame.time_seconds, frame.flags, area, frame.region is not None, square)
 
     with closing(ahead(views(), FRAMES_AHEAD)) as remaining:
         while batch := list(islice(remaining, batch_size)):
@@ -111,17 +114,17 @@ def detect(
 
 
 def _detect_batch(detector: Detector, batch: list[_View], min_confidence: float) -> Track:
-    area = batch[0].area
+    rows = np.array([[view.area.x, view.area.y, view.area.width, view.area.height] for view in batch])
     looked_at = [row for row, view in enumerate(batch) if view.square is not None]
     xy = np.full((len(batch), detector.num_keypoints, 2), np.nan)
     covariance = np.full((len(batch), detector.num_keypoints, 3), np.nan)
     if looked_at:
         keypoints, spread = detector(np.stack([view.square for view in batch if view.square is not None]))
-        scale_x, scale_y = pixels_per_unit(area, detector.image_size)
-        xy[looked_at] = model_to_pixels(keypoints, area, detector.image_size)
-        scales = np.array([scale_x**2, scale_x * scale_y, scale_y**2])
+        scale = pixels_per_unit(rows[looked_at], detector.image_size)
+        xy[looked_at] = model_to_pixels(keypoints, rows[looked_at], detector.image_size)
+        scales = scale[..., [0, 0, 1]] * scale[..., [0, 1, 1]]
         covariance[looked_at] = NOISE_PER_SPREAD**2 * spread * scales
-    confidence = confidence_from_covariance(covariance, area)
+    confidence = confidence_from_covariance(covariance, rows)
     xy[confidence < min_confidence] = np.nan
     return Track(
         index=np.array([view.frame_index for view in batch]),
@@ -129,6 +132,7 @@ def _detect_batch(detector: Detector, batch: list[_View], min_confidence: float)
         xy=xy,
         confidence=confidence,
         covariance=covariance,
+        region=rows if any(view.is_placed for view in batch) else None,
         flags=tuple(view.flags for view in batch) if any(view.flags for view in batch) else (),
     )
 
@@ -147,7 +151,7 @@ def heatmap_covariance(
 
 
 def confidence_from_covariance(
-    covariance: Float[ndarray, "frame keypoint 3"], region: Region
+    covariance: Float[ndarray, "frame keypoint 3"], region: Regions
 ) -> Float[ndarray, "frame keypoint"]:
     """The chance that a keypoint lies within 5 % of the region's side of where it was found, in 0..1.
 
@@ -155,12 +159,13 @@ def confidence_from_covariance(
 
     Args:
         covariance: (xx, xy, yy) of the keypoints' error, in square pixels; NaN gives 0.
-        region: What the detector looked at; r is 5 % of the geometric mean of its sides.
+        region: What the detector looked at, once or in each frame; r is 5 % of the geometric mean of its
+            sides.
 
     >>> confidence_from_covariance(np.array([[[25.0, 0.0, 25.0]]]), Region(0, 0, 100, 100))
     array([[0.39346934]])
     """
-    radius_squared = CONFIDENCE_RADIUS**2 * region.width * region.height
+    radius_squared = CONFIDENCE_RADIUS**2 * origin_and_size(region)[1].prod(axis=-1)
     variance = (covariance[..., 0] + covariance[..., 2]) / 2
     confidence = 1 - np.exp(-radius_squared / (2 * np.maximum(variance, 1e-12)))
     return np.asarray(np.nan_to_num(confidence, nan=0.0))

@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import DataError, UsageError
@@ -75,21 +76,23 @@ def output_stems(videos: Sequence[str]) -> list[str]:
     return stems
 
 
-def parse_region(text: str) -> Region | None:
-    """Read `full` (None) or `x,y,width,height` in pixels of the upright frame.
+def parse_region(text: str) -> Region | Literal["auto"] | None:
+    """Read `full` (None), `auto` or `x,y,width,height` in pixels of the upright frame.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is none of them.
 
     >>> parse_region("10,20,300,200")
     Region(x=10, y=20, width=300, height=200)
     """
     if text == "full":
         return None
+    if text == "auto":
+        return "auto"
     try:
         x, y, width, height = (int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"unknown region {text!r}; give full, or x,y,width,height in pixels") from None
+        raise UsageError(f"unknown region {text!r}; give full, auto, or x,y,width,height in pixels") from None
     if width < 1 or height < 1:
         raise UsageError(f"region {text} is empty; width and height must be at least 1")
     return Region(x, y, width, height)

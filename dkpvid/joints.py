@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from dkpvid.coordinates import Region
+from dkpvid.coordinates import Regions, origin_and_size
 from dkpvid.errors import DataError, UsageError
 from dkpvid.files import write_then_rename
 from dkpvid.shapes import Float, Int
@@ -46,14 +46,14 @@ class JointMap:
         return joints
 
     def apply(
-        self, track: Track, region: Region
+        self, track: Track, region: Regions
     ) -> tuple[Float[ndarray, "frame joint 2"], Float[ndarray, "frame joint 3"]]:
         """The joints of a track.
 
         Args:
             track: Made by the model that the map was fitted for, best smoothed by kalman, which fills gaps: a
                 frame that lacks a keypoint gives NaN for all joints.
-            region: The part of the frame that the model looked at.
+            region: The part of the frame that the model looked at, or each frame's own.
 
         Returns:
             (x, y) in pixels of the frame, and (xx, xy, yy) covariance in square pixels: what the keypoints'
@@ -68,15 +68,15 @@ class JointMap:
                 f"the joints were fitted on {self.weights.shape[2]} keypoints, the track has "
                 f"{track.num_keypoints}; use the model they were fitted with"
             )
-        size = np.array([region.width, region.height], dtype=float)
         xy = from_shares(self.predict(to_shares(track.xy, region)), region)
         # In pixels, a unit of keypoint coordinate d moves joint coordinate c by weights * size[c] / size[d].
-        slope = self.weights * size[:, None, None] / size
+        size = np.broadcast_to(origin_and_size(region)[1], (len(track), 1, 2))[:, 0]
+        slope = self.weights * (size[:, :, None] / size[:, None])[:, None, :, None]
         xx, between, yy = np.moveaxis(track.covariance, 2, 0)
         # By two small products instead of one over [frame, joint, 2, 2, keypoint, 2].
         spread = np.stack([np.stack([xx, between], axis=-1), np.stack([between, yy], axis=-1)], axis=-2)
-        carried = np.einsum("jckd,tkde,jfke->tjcf", slope, spread, slope, optimize=True)
-        own = self.residual * [size[0] ** 2, size[0] * size[1], size[1] ** 2]
+        carried = np.einsum("tjckd,tkde,tjfke->tjcf", slope, spread, slope, optimize=True)
+        own = self.residual * (size[:, [0, 0, 1]] * size[:, [0, 1, 1]])[:, None]
         covariance = np.stack([carried[..., 0, 0], carried[..., 0, 1], carried[..., 1, 1]], axis=-1) + own
         return xy, covariance
 
@@ -205,15 +205,17 @@ def split_folds(groups: Int[ndarray, " row"], folds: int, seed: int) -> list[nda
     return [fold_of_row == fold for fold in np.unique(fold_of_row)]
 
 
-def to_shares(xy: Float[ndarray, "*batch 2"], region: Region) -> Float[ndarray, "*batch 2"]:
+def to_shares(xy: Float[ndarray, "*batch 2"], region: Regions) -> Float[ndarray, "*batch 2"]:
     """From pixels to shares of the region: 0 and 1 are its edges, half a pixel beyond its outer pixels."""
-    shares: ndarray = (xy - [region.x, region.y] + 0.5) / [region.width, region.height]
+    origin, size = origin_and_size(region)
+    shares: ndarray = (xy - origin + 0.5) / size
     return shares
 
 
-def from_shares(shares: Float[ndarray, "*batch 2"], region: Region) -> Float[ndarray, "*batch 2"]:
+def from_shares(shares: Float[ndarray, "*batch 2"], region: Regions) -> Float[ndarray, "*batch 2"]:
     """The inverse of `to_shares`."""
-    xy: ndarray = shares * [region.width, region.height] - 0.5 + [region.x, region.y]
+    origin, size = origin_and_size(region)
+    xy: ndarray = shares * size - 0.5 + origin
     return xy
 
 

@@ -75,9 +75,10 @@ class Journal:
 
 
 def _packed(track: Track) -> ndarray:
-    """One row a frame: index, time, and for each keypoint x, y, confidence and covariance."""
+    """One row a frame: index, time, region or NaN, and for each keypoint x, y, confidence and covariance."""
     values = np.concatenate([track.xy, track.confidence[..., None], track.covariance], axis=2)
-    return np.column_stack([track.index, track.time_seconds, values.reshape(len(track), -1)])
+    region = np.full((len(track), 4), np.nan) if track.region is None else track.region
+    return np.column_stack([track.index, track.time_seconds, region, values.reshape(len(track), -1)])
 
 
 def _unpacked(rows: ndarray) -> Track:
@@ -86,13 +87,15 @@ def _unpacked(rows: ndarray) -> Track:
     Raises:
         ValueError: it is something else.
     """
-    values = rows[:, 2:].reshape(len(rows), -1, 6)
+    values = rows[:, 6:].reshape(len(rows), -1, 6)
+    region = rows[:, 2:6]
     return Track(
         index=rows[:, 0].astype(np.int64),
         time_seconds=rows[:, 1],
         xy=values[..., :2],
         confidence=values[..., 2],
         covariance=values[..., 3:],
+        region=None if np.isnan(region).any() else region.astype(np.int64),
     )
 
 

@@ -51,6 +51,8 @@ class TrackHeader:
     """Names of the joints computed from the keypoints; empty when there are none."""
     region: Region | None = None
     """The part of the frame that the model saw; None = the whole frame, or a window that moved."""
+    region_moves: bool = False
+    """True when the model saw a window that followed the subject; the track then has it for each frame."""
     created_by: str = f"dkpvid {__version__}"
     fingerprint: str | None = None
     """The same for the same video, model and settings; see `dkpvid.track.Tracker.fingerprint`."""
@@ -114,6 +116,8 @@ def header_record(header: TrackHeader) -> dict[str, Any]:
         record["source"] |= {"hdr": source.hdr, "tone_mapped": False}
     if source.is_interlaced:
         record["source"] |= {"interlaced": True, "deinterlaced": source.is_deinterlaced}
+    if header.region_moves:
+        record["region_moves"] = True
     if header.joints:
         record["joints"] = list(header.joints)
     return record
@@ -124,7 +128,7 @@ def frame_records(track: Track, header: TrackHeader) -> Iterator[dict[str, Any]]
 
     A keypoint that is not finite becomes null with confidence as given (NaN: 0); a frame without any keypoint
     has null in place of the list. "raw" is there only when smoothing made a difference, "joints" (and their
-    covariance) only when the track has some.
+    covariance) only when the track has some, "region" only when it moved.
     """
     if len(track) > _FRAMES_AT_ONCE:
         for start in range(0, len(track), _FRAMES_AT_ONCE):
@@ -135,6 +139,7 @@ def frame_records(track: Track, header: TrackHeader) -> Iterator[dict[str, Any]]
     keypoints = _points(track, header.keypoints)
     covariance = _rows(track.covariance, _COVARIANCE_DECIMALS)
     raw = None if track.raw_xy is None else _rows(track.raw_xy, _PIXEL_DECIMALS)
+    regions = None if track.region is None else track.region.tolist()
     joints = None
     if track.joints is not None:
         spreads = _rows(track.joints.covariance, _COVARIANCE_DECIMALS)
@@ -147,6 +152,8 @@ def frame_records(track: Track, header: TrackHeader) -> Iterator[dict[str, Any]]
         record["covariance"] = covariance[i]
         if joints is not None:
             record["joints"], record["joints_covariance"] = joints[i]
+        if regions is not None:
+            record["region"] = regions[i]
         if track.flags and track.flags[i]:
             record["flags"] = list(track.flags[i])
         yield record

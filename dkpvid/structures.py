@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy import ndarray
 
+from dkpvid.coordinates import Region
 from dkpvid.shapes import Float, Int, UInt8
 
 
@@ -82,6 +83,8 @@ class Frame:
     """Presentation time."""
     flags: tuple[str, ...] = ()
     """Remarks such as `time_estimated` (the file gave no time) or `corrupt` (concealed by the decoder)."""
+    region: Region | None = None
+    """The part to look at, which may reach beyond the frame; None = nobody chose one."""
 
     @property
     def image(self) -> UInt8[ndarray, "height width 3"]:
@@ -134,6 +137,9 @@ class Track:
     """Per frame; empty when no frame has a remark."""
     joints: "Track | None" = None
     """Named joints computed from the keypoints, for the same frames; None when there are none."""
+    region: Int[ndarray, "frame 4"] | None = None
+    """(x, y, width, height) of the window that was looked at, in pixels, which may reach beyond the frame;
+    None when it did not move."""
 
     def __post_init__(self) -> None:
         frames = len(self.time_seconds)
@@ -146,6 +152,8 @@ class Track:
         }
         if self.raw_xy is not None:
             expected["raw_xy"] = (frames, keypoints, 2)
+        if self.region is not None:
+            expected["region"] = (frames, 4)
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} must be {shape}, got {getattr(self, name).shape}")
@@ -180,6 +188,7 @@ class Track:
             raise ValueError("concatenate needs at least one part, got none")
         raw = [part.raw_xy for part in parts if part.raw_xy is not None]
         joints = [part.joints for part in parts if part.joints is not None]
+        regions = [part.region for part in parts if part.region is not None]
         has_flags = any(part.flags for part in parts)
         return cls(
             index=np.concatenate([part.index for part in parts]),
@@ -189,6 +198,7 @@ class Track:
             covariance=np.concatenate([part.covariance for part in parts]),
             raw_xy=np.concatenate(raw) if len(raw) == len(parts) else None,
             joints=cls.concatenate(joints) if len(joints) == len(parts) else None,
+            region=np.concatenate(regions) if len(regions) == len(parts) else None,
             flags=tuple(flag for part in parts for flag in (part.flags or ((),) * len(part)))
             if has_flags
             else (),

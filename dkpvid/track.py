@@ -13,7 +13,7 @@ import numpy as np
 from dkpvid import __version__
 from dkpvid.checkpoint import Weights
 from dkpvid.config import TrackConfig, to_dict
-from dkpvid.coordinates import Region
+from dkpvid.coordinates import Region, Regions
 from dkpvid.detect import FRAMES_AHEAD, Detector, confidence_from_covariance, detect, keypoint_names
 from dkpvid.devices import choose_device
 from dkpvid.errors import VideoError
@@ -22,9 +22,10 @@ from dkpvid.joints import JointMap
 from dkpvid.journal import Journal, check_same_frames
 from dkpvid.render import AnnotatedVideo
 from dkpvid.schema import TrackHeader, to_json
-from dkpvid.smoothing import kept_back, make_smoother
+from dkpvid.smoothing import Smoother, kept_back, make_smoother
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
 from dkpvid.video.reader import VideoReader
+from dkpvid.windows import LOOKAHEAD, follow
 
 
 @runtime_checkable
@@ -98,7 +99,8 @@ class Tracker:
     def frames_in_flight(self, info: VideoInfo) -> int:
         """Most frames of a video that have been decoded and whose smoothed keypoints are not known yet."""
         waiting = kept_back(self.config.smoothing, info.average_fps)
-        return waiting + self.config.batch_size + FRAMES_AHEAD
+        placed = LOOKAHEAD if self.config.region == "auto" else 0
+        return waiting + placed + self.config.batch_size + FRAMES_AHEAD
 
     def header(self, info: VideoInfo) -> TrackHeader:
         """What an output says about this video, this model and these settings."""
@@ -114,6 +116,7 @@ class Tracker:
             smoothing=self.config.smoothing,
             joints=self.joints.names if self.joints else (),
             region=self._region(info),
+            region_moves=self.config.region == "auto",
             fingerprint=self.fingerprint(info.path),
         )
 
@@ -132,17 +135,21 @@ class Tracker:
             journal: See `track_video`.
             on_batch: Called with the number of frames looked at so far.
         """
-        region = self._region(info)
-        area = region or Region(0, 0, info.width, info.height)
-        smoother = make_smoother(self.config.smoothing, float(max(area.width, area.height)), info.average_fps)
+        area = self._region(info) or Region(0, 0, info.width, info.height)
+        if self.config.region == "auto":
+            frames = follow(frames)
+        smoother: Smoother | None = None
         num_done = 0
-        with closing(self._detections(frames, region, journal)) as found:
+        with closing(self._detections(frames, self._region(info), journal)) as found:
             for piece in found:
                 num_done += len(piece)
                 on_batch(num_done)
+                if smoother is None:
+                    scale = _scale_px(piece, area)
+                    smoother = make_smoother(self.config.smoothing, scale, info.average_fps)
                 if (final := smoother.push(piece)) is not None:
                     yield self._finished(final, area)
-        if (final := smoother.finish()) is not None:
+        if smoother is not None and (final := smoother.finish()) is not None:
             yield self._finished(final, area)
 
     def _detections(
@@ -168,19 +175,30 @@ class Tracker:
                 yield piece
 
     def _finished(self, track: Track, area: Region) -> Track:
-        track = _rate_filled(track, area)
+        regions = area if track.region is None else track.region
+        track = _rate_filled(track, regions)
         if self.joints is None:
             return track
-        xy, covariance = self.joints.apply(track, area)
-        confidence = confidence_from_covariance(covariance, area)
+        xy, covariance = self.joints.apply(track, regions)
+        confidence = confidence_from_covariance(covariance, regions)
         return replace(track, joints=Track(track.index, track.time_seconds, xy, confidence, covariance))
 
     def _region(self, info: VideoInfo) -> Region | None:
         region = self.config.region
-        return None if region is None else region.clipped(info.width, info.height)
+        return region.clipped(info.width, info.height) if isinstance(region, Region) else None
 
 
-def _rate_filled(track: Track, area: Region) -> Track:
+def _scale_px(first: Track, area: Region) -> float:
+    """What the smoother measures lengths by: the region's longer side, in the first frame when it moves.
+
+    It is fixed, as a length of the subject is: a window that grows with an outstretched arm makes nobody
+    faster.
+    """
+    size = [area.width, area.height] if first.region is None else first.region[0, 2:]
+    return float(max(size))
+
+
+def _rate_filled(track: Track, area: Regions) -> Track:
     """Where the smoother bridged a missing detection, its covariance tells how far that is to be trusted."""
     if track.raw_xy is None:
         return track

@@ -83,6 +83,7 @@ class _Frame(NamedTuple):
     keypoints: ndarray | None
     raw: ndarray | None
     covariance: ndarray | None
+    region: list[int] | None
     flags: tuple[str, ...]
 
 
@@ -97,6 +98,7 @@ def _compact(record: dict[str, Any]) -> dict[str, Any] | _Frame:
         keypoints=_array(points and [(point["x"], point["y"], point["confidence"]) for point in points], 3),
         raw=_array(record.get("raw"), 2),
         covariance=_array(record.get("covariance"), 3),
+        region=record.get("region"),
         flags=tuple(record.get("flags", ())),
     )
 
@@ -158,6 +160,7 @@ def _header(record: dict[str, Any]) -> TrackHeader:
         skeleton=tuple((i, j, weight) for i, j, weight in record["skeleton"]),
         smoothing=SmoothingConfig(**record["smoothing"]),
         region=region and Region(**region),
+        region_moves=record.get("region_moves", False),
         joints=tuple(record.get("joints", ())),
         created_by=record["created_by"],
         fingerprint=record.get("fingerprint"),
@@ -167,6 +170,7 @@ def _header(record: dict[str, Any]) -> TrackHeader:
 def _track(frames: list[_Frame], num_keypoints: int) -> Track:
     keypoints = _stack([frame.keypoints for frame in frames], (num_keypoints, 3))
     raw = [frame.raw for frame in frames]
+    regions = [frame.region for frame in frames if frame.region is not None]
     return Track(
         index=np.array([frame.frame for frame in frames], dtype=np.int64),
         time_seconds=np.array([frame.time for frame in frames], dtype=float),
@@ -175,6 +179,7 @@ def _track(frames: list[_Frame], num_keypoints: int) -> Track:
         confidence=np.nan_to_num(keypoints[..., 2]),
         covariance=_stack([frame.covariance for frame in frames], (num_keypoints, 3)),
         raw_xy=_stack(raw, (num_keypoints, 2)) if any(part is not None for part in raw) else None,
+        region=np.array(regions, dtype=np.int64) if regions else None,
         flags=tuple(frame.flags for frame in frames) if any(frame.flags for frame in frames) else (),
     )
 

@@ -1,5 +1,7 @@
 """What is drawn, where, and what is left alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy import ndarray
@@ -181,6 +183,16 @@ def test_labels_stand_beside_the_point_inside_the_frame(x: int) -> None:
 def test_a_label_larger_than_the_frame_is_cut() -> None:
     tiny = np.full((4, 6, 3), 128, np.uint8)
     assert draw(make_track([[[2, 2]]]), ONLY_LABELS, image=tiny).shape == (4, 6, 3)
+
+
+def test_a_moving_region_is_a_thin_rectangle() -> None:
+    """Half a pixel beyond its outer pixels, in the frame that it belongs to."""
+    track = replace(make_track(np.full((2, 1, 2), np.nan)), region=np.array([[0, 0, 5, 5], [20, 10, 60, 40]]))
+    image = np.full((80, 100, 3), 128, np.uint8)
+    is_changed = (Annotator(["a"], [], 100, 80, DrawStyle()).draw(image, track, 1) != image).any(axis=2)
+    rows, columns = np.nonzero(is_changed)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (9, 50, 19, 80)
+    assert is_changed[10:50, 20].all() and not is_changed[12:48, 22:78].any()
 
 
 def test_colours_are_distinct_and_stable() -> None:

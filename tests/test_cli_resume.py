@@ -72,11 +72,11 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
     monkeypatch.setattr(dkpvid.journal.Journal, "append", pressed)
 
 
-@pytest.mark.parametrize("smooth", ["kalman", "none"])
+@pytest.mark.parametrize("options", [("--smooth", "kalman"), ("--smooth", "none"), ("--roi", "auto")])
 def test_an_interrupted_run_goes_on(
-    clip: Path, tmp_path: Path, track: Track, looked_at: list[int], smooth: str
+    clip: Path, tmp_path: Path, track: Track, looked_at: list[int], options: tuple[str, str]
 ) -> None:
-    settings = ("--smooth", smooth, "--format", "json,jsonl,csv", "--no-video")
+    settings = (*options, "--format", "json,jsonl,csv", "--no-video")
     assert track(clip, "-o", tmp_path / "whole", *settings).exit_code == 0
     assert looked_at == [5, 5, 5, 5, 4]
     with pytest.MonkeyPatch.context() as patch:

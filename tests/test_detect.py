@@ -103,6 +103,29 @@ def test_a_region_is_the_same_as_a_smaller_frame(tiny: Detector, rng: np.random.
     np.testing.assert_allclose(within.confidence, alone.confidence, rtol=1e-5, atol=0)
 
 
+def test_each_frame_may_have_its_own_region(tiny: Detector, rng: np.random.Generator) -> None:
+    frames = noise_frames(rng, 4)
+    regions = [Region(7, 3, 64, 64), Region(20, -10, 40, 40), Region(-5, 60, 100, 100), Region(0, 0, 90, 70)]
+    placed = [replace(frame, region=region) for frame, region in zip(frames, regions, strict=True)]
+    together = found_in(tiny, placed)
+    rows = [[region.x, region.y, region.width, region.height] for region in regions]
+    np.testing.assert_array_equal(together.region, rows)
+    alone = [found_in(tiny, [frame], region=region) for frame, region in zip(frames, regions, strict=True)]
+    expected = Track.concatenate(alone)
+    assert expected.region is None
+    np.testing.assert_allclose(together.xy, expected.xy, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(together.covariance, expected.covariance, rtol=1e-4)
+    np.testing.assert_allclose(together.confidence, expected.confidence, rtol=0, atol=1e-5)
+
+
+def test_what_lies_beyond_the_frame_repeats_its_border(tiny: Detector, rng: np.random.Generator) -> None:
+    (frame,) = noise_frames(rng, 1)
+    larger = replace(frame, picture=np.pad(frame.image, ((20, 0), (10, 40), (0, 0)), mode="edge"))
+    beyond = found_in(tiny, [frame], region=Region(-10, -20, 128, 64))
+    within = found_in(tiny, [larger], region=Region(0, 0, 128, 64))
+    np.testing.assert_allclose(beyond.xy + np.array([10, 20]), within.xy, rtol=0, atol=1e-3)
+
+
 def test_a_shift_of_the_picture_moves_keypoints_by_as_much(spots: Detector) -> None:
     image = spot_frame(PLACES[:3] * [0.8, 0.8]).image
     shifted = np.roll(image, (4 * 3, 6 * 5), axis=(0, 1))  # whole pixels of the network's input

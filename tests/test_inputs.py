@@ -77,12 +77,13 @@ def test_no_two_videos_have_the_same_outputs(folder: Path) -> None:
 
 def test_regions_are_read() -> None:
     assert parse_region("full") is None
+    assert parse_region("auto") == "auto"
     assert parse_region(" 1, -2,3,4") == Region(1, -2, 3, 4)
 
 
-@pytest.mark.parametrize("text", ["", "auto", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1.5,2,3,4"])
+@pytest.mark.parametrize("text", ["", "Auto", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1.5,2,3,4"])
 def test_what_is_no_region_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="give full, or x,y,width,height in pixels"):
+    with pytest.raises(UsageError, match="give full, auto, or x,y,width,height in pixels"):
         parse_region(text)
 
 

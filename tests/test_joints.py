@@ -97,6 +97,19 @@ def test_joints_of_a_track_are_in_pixels_of_the_frame(rng: np.random.Generator, 
     np.testing.assert_allclose(xy, from_shares(joints, region), atol=1e-2)
 
 
+def test_joints_in_a_moving_region(rng: np.random.Generator) -> None:
+    """As if each frame were a track of its own."""
+    fitted = fit(*make_set(rng))
+    regions = [Region(0, 0, 90, 90), Region(30, -20, 60, 60), Region(5, 5, 120, 70)]
+    xy, spread = rng.uniform(0, 90, (3, 4, 2)), np.tile([4.0, 1.0, 3.0], (3, 4, 1))
+    rows = np.array([[region.x, region.y, region.width, region.height] for region in regions])
+    joints, covariance = fitted.apply(make_track(xy, spread), rows)
+    for t, region in enumerate(regions):
+        alone, spread_alone = fitted.apply(make_track(xy[t : t + 1], spread[t : t + 1]), region)
+        np.testing.assert_allclose(joints[t], alone[0])
+        np.testing.assert_allclose(covariance[t], spread_alone[0])
+
+
 def test_a_missing_keypoint_is_missing_joints(rng: np.random.Generator) -> None:
     fitted = fit(*make_set(rng))
     xy, covariance = rng.uniform(0, 90, (3, 4, 2)), np.ones((3, 4, 3))

@@ -25,6 +25,7 @@ def batches(rng: np.random.Generator) -> list[Track]:
                 xy=xy,
                 confidence=rng.uniform(0, 1, (count, 3)),
                 covariance=rng.uniform(1, 2, (count, 3, 3)),
+                region=rng.integers(0, 500, (count, 4)) if start == 14 else None,
             )
         )
     return found
@@ -44,8 +45,8 @@ def read(path: Path, key: str = "a") -> Journal:
 def assert_same(ours: list[Track], theirs: list[Track]) -> None:
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):
-        for name in ("index", "time_seconds", "xy", "confidence", "covariance"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        for name in ("index", "time_seconds", "xy", "confidence", "covariance", "region"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
 
 
 def test_detections_come_back_exactly(tmp_path: Path, batches: list[Track]) -> None:

@@ -18,15 +18,16 @@ PACKAGE = Path(__file__).parents[1] / "dkpvid"
 ROWS = (
     # Knows nothing of ours.
     {"", "ahead", "errors", "files", "models", "progress", "shapes", "video", "video.deinterlace"},
+    {"coordinates"},
     # The vocabulary, and small helpers that only raise our errors.
-    {"coordinates", "devices", "downloads", "models.loading", "pickles", "structures"},
+    {"devices", "downloads", "models.loading", "pickles", "structures"},
     {"config"},
     # Tools and building blocks, which do not know each other.
-    {"annotate", "joints", "journal", "kalman", "metrics", "schema"}
+    {"annotate", "joints", "journal", "kalman", "metrics", "schema", "subject"}
     | {"models.detector", "models.edge_map", "models.perceptual"}
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.
-    {"annotations", "formats", "losses", "smoothing", "track_file"}
+    {"annotations", "formats", "losses", "smoothing", "track_file", "windows"}
     | {"models.decoder", "models.dpt", "models.small_depth", "video.containers"},
     {"models.autolink", "paper_sets", "regression", "video.reader"},
     # Where models, frames and files meet.

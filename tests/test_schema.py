@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -167,6 +168,18 @@ def test_a_frame_without_keypoints_is_null(rng: np.random.Generator) -> None:
 def test_raw_is_written_only_when_it_differs(rng: np.random.Generator, smoothing: str) -> None:
     [record, *_] = frame_records(make_track(rng), make_header(smoothing=smoothing))
     assert ("raw" in record) == (smoothing == "kalman")
+
+
+def test_a_moving_region_is_in_every_frame(rng: np.random.Generator) -> None:
+    header = replace(make_header(), region=None, region_moves=True)
+    regions = np.array([[3 * t, -t, 90, 90] for t in range(5)])
+    document = make_document(replace(make_track(rng), region=regions), header)
+    validator().validate(document)
+    assert (document["region"], document["region_moves"]) == (None, True)
+    assert [frame["region"] for frame in document["frames"]] == regions.tolist()
+    fixed = make_document(make_track(rng), make_header())
+    assert "region_moves" not in fixed
+    assert all("region" not in frame for frame in fixed["frames"])
 
 
 def test_long_tracks_keep_every_frame_in_order(rng: np.random.Generator) -> None:

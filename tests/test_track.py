@@ -20,6 +20,9 @@ from dkpvid.joints import JointMap
 from dkpvid.schema import TrackHeader, json_schema
 from dkpvid.structures import LostPacket, Track
 from dkpvid.track import Tracker, TrackSink, track_video
+from dkpvid.track_file import read_track
+from dkpvid.video.reader import VideoReader
+from dkpvid.windows import follow
 from tests.video.clips import HEIGHT, WIDTH, dot_frame, make_clip
 
 RAW = TrackConfig(device="cpu", batch_size=5, smoothing=SmoothingConfig("none"))
@@ -192,3 +195,20 @@ def test_joints_come_next_to_the_keypoints(tmp_path: Path, tiny_weights: Path) -
     assert [joint["name"] for joint in frame["joints"]] == ["nose", "tail"]
     assert frame["joints"][0]["x"] == frame["keypoints"][3]["x"]
     assert frame["joints_covariance"][0] == frame["covariance"][3]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+def test_a_window_that_follows_the_dot(
+    tmp_path: Path, tiny_weights: Path, clip: Path, batch_size: int
+) -> None:
+    config = TrackConfig(device="cpu", region="auto", batch_size=batch_size)
+    path = tmp_path / "clip.dkp.json"
+    tracked = track_video(clip, tracker(tiny_weights, config), lambda header: [JsonDocument(path, header)])
+    with VideoReader(clip) as reader:
+        expected = [frame.region for frame in follow(reader)]
+    document = json.loads(path.read_text())
+    Draft202012Validator(json_schema()).validate(document)
+    assert (document["region"], document["region_moves"]) == (None, True)
+    found = [Region(*frame["region"]) for frame in document["frames"]]
+    assert found == expected
+    np.testing.assert_array_equal(read_track(path).track.region, tracked.track.region)

@@ -1,6 +1,7 @@
 """Reading track files back: whole, cut off, damaged, and other people's."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,16 @@ def test_a_document_round_trips_in_any_layout(
     assert read.header == header
     assert read.lost == LOST
     assert_same_track(read.track, track)
+
+
+def test_a_moving_region_is_read_back(rng: np.random.Generator, tmp_path: Path) -> None:
+    regions = np.array([[3 * t, -t, 90, 90] for t in range(5)])
+    header = replace(make_header(), region=None, region_moves=True)
+    write_lines(tmp_path / "a.jsonl", replace(make_track(rng), region=regions), header)
+    found = read_track(tmp_path / "a.jsonl")
+    assert found.header.region_moves
+    assert found.header.region is None
+    np.testing.assert_array_equal(found.track.region, regions)
 
 
 def test_cut_lines_are_read_and_told(rng: np.random.Generator, tmp_path: Path) -> None:

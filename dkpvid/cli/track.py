@@ -49,7 +49,10 @@ def track(
     joints: Annotated[
         Path | None, typer.Option(help="File of `eval --save-joints`: adds named joints.")
     ] = None,
-    roi: Annotated[str, typer.Option(help="full, or x,y,width,height in pixels: where to look.")] = "full",
+    roi: Annotated[
+        str,
+        typer.Option(help="Where to look: full, auto (follow what moves), or x,y,width,height in pixels."),
+    ] = "full",
     draw: Annotated[
         str, typer.Option(help="points, skeleton, trail, labels; with commas.")
     ] = "points,skeleton,trail",

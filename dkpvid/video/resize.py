@@ -1,6 +1,7 @@
 """From a frame to the small square picture that the networks see; training and tracking share it."""
 
-from numpy import asarray, ndarray
+import numpy as np
+from numpy import ndarray
 from PIL import Image
 
 from dkpvid.coordinates import Region
@@ -30,10 +31,18 @@ def to_square(
     Args:
         image: RGB.
         size: Side of the result in pixels.
-        region: The part to take; None takes the whole frame.
+        region: The part to take; None takes the whole frame. What lies beyond the frame repeats its border.
     """
-    box = None if region is None else (region.x, region.y, region.x + region.width, region.y + region.height)
-    if image.shape[:2] == (size, size) and box is None:
+    height, width = image.shape[:2]
+    left, top, right, bottom = (0, 0, width, height)
+    if region is not None:
+        left, top, right, bottom = region.x, region.y, region.x + region.width, region.y + region.height
+        if left < 0 or top < 0 or right > width or bottom > height:
+            rows = np.arange(top, bottom).clip(0, height - 1)
+            columns = np.arange(left, right).clip(0, width - 1)
+            return to_square(image[rows[:, None], columns], size)
+    if image.shape[:2] == (size, size) and (right - left, bottom - top) == (size, size):
         return image
+    box = (left, top, right, bottom)
     square = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
-    return asarray(square)
+    return np.asarray(square)

@@ -77,7 +77,10 @@ class Pictures:
         Raises:
             DataError: there is none, or the search finds several.
         """
-        parts = label.replace("\\", "/").split("/")
+        # Only downwards: a name in a file must not lead elsewhere.
+        parts = [part for part in label.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        if not parts or len(label) > 1000 or "\0" in label:
+            raise DataError(f"{self._annotations}: {label[:100]!r} names no picture")
         # The picture's own folder stays in the name: other folders have an img001 too.
         tails = [Path(*parts[start:]) for start in range(max(len(parts) - 1, 1))]
         for path in (folder / tail for tail in tails for folder in self._folders):

@@ -1,16 +1,15 @@
 """Reading and writing weights: safetensors with the config that built them, and the reference's checkpoints.
 
-Nothing in a file is ever executed: safetensors holds plain arrays, and pickled checkpoints are read with
-`weights_only` and with every class that is not a tensor replaced by an inert stand-in.
+Nothing in a file is ever executed: safetensors holds plain arrays, and of a pickled checkpoint only tensors
+and plain values are taken; see `dkpvid.torch_files`.
 """
 
 import hashlib
 import json
-import pickle
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,10 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dkpvid.config import ModelConfig, to_dict
+from dkpvid.downloads import HUB_PREFIX, fetch_from_hub
 from dkpvid.errors import UsageError, WeightsError
-from dkpvid.files import write_then_rename
+from dkpvid.files import parse_json, write_then_rename
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.models.edge_map import EdgeMap
+from dkpvid.torch_files import as_mapping, read_torch_file
 
 WEIGHTS_FILE = "model.safetensors"
 FORMAT = "dkpvid-student/1"
@@ -67,18 +68,20 @@ def load_weights(source: str | Path | None) -> Weights:
     """Read a model for tracking.
 
     Args:
-        source: A run folder, a .safetensors file, a reference AutoLink .ckpt, or None for the weights that
-            come with the package.
+        source: A run folder, a .safetensors file, a reference AutoLink .ckpt, hf://OWNER/REPO[/FILE], or None
+            for the weights that come with the package.
 
     Raises:
         WeightsError: the file is missing, damaged, or no detector.
     """
-    path = default_weights() if source is None else Path(source)
+    is_on_hub = str(source).startswith(HUB_PREFIX)
+    path = fetch_from_hub(str(source), WEIGHTS_FILE) if is_on_hub else Path(source or default_weights())
     if path.is_dir():
         path = path / WEIGHTS_FILE
     if not path.is_file():
         raise WeightsError(
-            f"no weights at {path}: give a run folder with {WEIGHTS_FILE}, a .safetensors or a .ckpt file"
+            f"no weights at {path}: give a run folder with {WEIGHTS_FILE}, a .safetensors or a .ckpt file, "
+            f"or {HUB_PREFIX}OWNER/REPO"
         )
     if path.suffix == ".safetensors":
         config, state = _read_safetensors(path)
@@ -89,7 +92,12 @@ def load_weights(source: str | Path | None) -> Weights:
     detector, edge_map = KeypointDetector(config), EdgeMap(config)
     _load(detector, state, "detector.", path)
     _load(edge_map, state, "edge_map.", path)
-    name = path.parent.name if path.name == WEIGHTS_FILE else path.stem
+    # The hub's cache names folders after commits.
+    place = Path(str(source)) if is_on_hub else path
+    if place.suffix == path.suffix:
+        name = place.parent.name if place.name == WEIGHTS_FILE else place.stem
+    else:
+        name = place.name  # of a repository
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Weights(name, digest, config, detector.eval(), edge_map.eval())
 
@@ -115,7 +123,7 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             f"{path} is not a dkpvid model: its format is {metadata.get('format')!r}, not {FORMAT!r}"
         )
     try:
-        config = ModelConfig(**json.loads(metadata["config"]))
+        config = ModelConfig(**parse_json(metadata["config"]))
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise WeightsError(f"{path} holds no usable model settings: {error}") from None
     return config, state
@@ -150,15 +158,17 @@ def read_reference(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     Raises:
         WeightsError: the file is no such checkpoint.
     """
+    file = read_torch_file(path)
+    content = as_mapping(file.content)
+    state = {}
     try:
-        content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
-    except Exception as error:  # unpickling foreign bytes can fail in any way
-        raise WeightsError(f"{path} cannot be read as a checkpoint: {error}") from None
-    state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} is no AutoLink checkpoint: it has no state_dict of tensors")
-    settings = content.get("hyper_parameters")
-    return convert_reference(state, settings if isinstance(settings, dict) else {}, path)
+        for name, value in as_mapping(content.get("state_dict")).items():
+            if (tensor := file.tensor(value)) is None:
+                raise ValueError(f"{name} is no tensor")
+            state[name] = tensor
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{path} is no AutoLink checkpoint: {error}") from None
+    return convert_reference(state, as_mapping(content.get("hyper_parameters")), path)
 
 
 def convert_reference(
@@ -239,45 +249,3 @@ def reference_name(name: str) -> str | None:
         layer = {0: "conv1", 1: "norm1", 3: "conv2", 4: "norm2"}[int(parts[3]) - (kind == "up")]
         return f"decoder.{kind}_blocks.{number}.{layer}.{leaf}"
     return None
-
-
-class _Inert(dict[Any, Any]):
-    """Stands in for any class that a checkpoint names: keeps what it is filled with, and does nothing.
-
-    It is a dictionary, since settings often come in a class that behaves like one.
-    """
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__()
-
-    def __setstate__(self, state: object) -> None:
-        if isinstance(state, dict):
-            self.update(state)
-
-    def append(self, item: object) -> None:
-        """Taken when the pickle fills a list-like object."""
-
-    def extend(self, items: object) -> None:
-        """Taken when the pickle fills a list-like object."""
-
-
-class _InertUnpickler(pickle.Unpickler):
-    """Finds only what tensors are made of; every other global becomes `_Inert`."""
-
-    _allowed: ClassVar = {
-        ("collections", "OrderedDict"),
-        ("torch._utils", "_rebuild_tensor_v2"),
-        ("torch._utils", "_rebuild_parameter"),
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self._allowed or (module == "torch" and name.endswith("Storage")):
-            return super().find_class(module, name)
-        return _Inert
-
-
-class _InertPickle:
-    """The part of the pickle module that `torch.load` asks for."""
-
-    Unpickler = _InertUnpickler
-    load = staticmethod(lambda file, **kwargs: _InertUnpickler(file, **kwargs).load())

@@ -30,6 +30,10 @@ class ModelConfig:
     """Learning-rate factor of the edge weights."""
 
     def __post_init__(self) -> None:
+        for name in ("num_keypoints", "image_size", "detector_width", "decoder_width"):
+            if type(getattr(self, name)) is not int:
+                words = name.replace("_", " ")
+                raise UsageError(f"{words} must be a whole number, got {getattr(self, name)!r}")
         if self.image_size not in (64, 128):
             raise UsageError(f"image size must be 64 or 128, got {self.image_size}")
         for name in ("num_keypoints", "detector_width", "decoder_width"):
@@ -39,6 +43,8 @@ class ModelConfig:
                 raise UsageError(f"{name.replace('_', ' ')} must be {low} to {high}, got {value}")
         if not 0 < self.edge_variance < 1:
             raise UsageError(f"edge variance must be between 0 and 1, got {self.edge_variance}")
+        if not 0 < self.edge_weight_lr < float("inf"):
+            raise UsageError(f"the edge weights' learning rate must be above 0, got {self.edge_weight_lr}")
 
 
 @dataclass(frozen=True)

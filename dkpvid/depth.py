@@ -19,7 +19,7 @@ from dkpvid.depth_estimators import DepthEstimator, make_estimator
 from dkpvid.errors import DataError
 from dkpvid.files import cache_folder, write_then_rename
 from dkpvid.shapes import Float, UInt8
-from dkpvid.video.images import natural_order
+from dkpvid.video.images import IMAGE_FORMATS, natural_order
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
 
@@ -161,10 +161,10 @@ def _read_map(path: Path) -> Float[ndarray, "height width"]:
         if path.suffix.lower() == ".npy":
             values = np.load(path, allow_pickle=False)
         else:
-            with Image.open(path) as picture:
+            with Image.open(path, formats=IMAGE_FORMATS) as picture:
                 is_deep = picture.mode.startswith(("I", "F"))
                 values = np.asarray(picture if is_deep else picture.convert("L"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is no depth map: {error}") from None
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "iuf":
         raise DataError(f"{path} is no depth map: expected numbers in rows and columns, got {values.shape}")

@@ -1,5 +1,7 @@
-"""Networks of other projects that training needs: fetched on first use, checked, kept in the cache."""
+"""Weights from the web: fetched on first use, checked, kept in the cache."""
 
+import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -8,6 +10,8 @@ import torch
 
 from dkpvid.errors import WeightsError
 from dkpvid.files import cache_folder, write_then_rename
+
+HUB_PREFIX = "hf://"
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,36 @@ def fetch(download: Download, show_progress: bool = True) -> Path:
                 f"{path}, or give its path with {download.flag}"
             ) from None
     return path
+
+
+def fetch_from_hub(name: str, default_file: str) -> Path:
+    """A weights file of the Hugging Face hub, by way of the cache.
+
+    Args:
+        name: hf://OWNER/REPO or hf://OWNER/REPO/FILE.
+        default_file: What is meant when no file is named.
+
+    Raises:
+        WeightsError: the name is no such thing, or the file cannot be downloaded.
+    """
+    owner, _, rest = name.removeprefix(HUB_PREFIX).partition("/")
+    repository, _, file = rest.partition("/")
+    file = file or default_file
+    # No part may lead out of the repository, nor out of the cache.
+    is_plain = re.fullmatch(r"(\w[\w.-]*/)+\w[\w.-]*\.safetensors", f"{owner}/{repository}/{file}", re.ASCII)
+    if not is_plain:
+        raise WeightsError(
+            f"{name} names no weights; give hf://OWNER/REPO or hf://OWNER/REPO/FILE.safetensors"
+        )
+    from huggingface_hub import hf_hub_download  # loads an HTTP client
+
+    # It tells of each new attempt; what counts is how it ends.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        return Path(hf_hub_download(f"{owner}/{repository}", file, cache_dir=cache_folder() / "hub"))
+    except (OSError, ValueError, RuntimeError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise WeightsError(
+            f"cannot download {file} of {owner}/{repository} ({first_line}): get it from "
+            f"https://huggingface.co/{owner}/{repository}/resolve/main/{file} and give its path to --weights"
+        ) from None

@@ -16,6 +16,9 @@ class DkpvidError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class UsageError(DkpvidError):
     """An option, or a combination of options, that cannot work."""
@@ -39,3 +42,12 @@ class TrainingError(DkpvidError):
     """Training cannot go on; the last good state stays on disk."""
 
     exit_code = 1
+
+
+def printable(text: str) -> str:
+    r"""The text on one line, with nothing that a terminal obeys: file names may hold line ends and escapes.
+
+    >>> print(printable("two\nlines.mp4"))
+    two\nlines.mp4
+    """
+    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)

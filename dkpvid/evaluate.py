@@ -23,6 +23,7 @@ from dkpvid.models.detector import KeypointDetector
 from dkpvid.paper_sets import read_paper_set
 from dkpvid.regression import RegressionScore, regress, regress_to_mean, score_regression
 from dkpvid.shapes import Float, UInt8
+from dkpvid.video.images import IMAGE_FORMATS
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
 
@@ -212,13 +213,13 @@ def read_rows(
 
 def _read_picture(source: ImageSource) -> UInt8[ndarray, "height width 3"]:
     try:
-        with Image.open(source.path) as stored:
+        with Image.open(source.path, formats=IMAGE_FORMATS) as stored:
             picture = stored.convert("RGB")
         if source.mask is None:
             return np.asarray(picture)
-        with Image.open(source.mask) as stored:
+        with Image.open(source.mask, formats=IMAGE_FORMATS) as stored:
             mask = stored.convert("L").resize(picture.size)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{source.mask or source.path} cannot be read: {error}") from None
     # The reference multiplies the picture in [-1, 1] by the mask: what is left out becomes mid-grey.
     grey = Image.new("RGB", picture.size, (128, 128, 128))

@@ -1,11 +1,13 @@
 """Where files are kept, and writing them so that a crash never leaves half of one under its final name."""
 
 import glob
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def cache_folder() -> Path:
@@ -68,3 +70,22 @@ def write_then_rename(path: Path) -> Iterator[Path]:
         put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON of any origin.
+
+    Raises:
+        ValueError: it is no JSON, is nested too deeply, or holds a whole number of more than 300 digits.
+    """
+    try:
+        return json.loads(text, parse_int=_parse_int)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _parse_int(digits: str) -> int:
+    # A float takes no larger ones.
+    if len(digits) > 300:
+        raise ValueError(f"the number {digits[:18]}... is too large")
+    return int(digits)

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from dkpvid.coordinates import Regions, origin_and_size
 from dkpvid.errors import DataError, UsageError
-from dkpvid.files import write_then_rename
+from dkpvid.files import parse_json, write_then_rename
 from dkpvid.shapes import Float, Int
 from dkpvid.structures import Track
 
@@ -114,7 +114,7 @@ def load_joints(path: Path, model_sha256: str) -> JointMap:
         UsageError: it was fitted with another model.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
         joints = JointMap(

@@ -37,6 +37,7 @@ class Journal:
         self.batches: list[Track] = []
         """What was read; the batches of before, whole."""
         self._size = 0
+        self._is_closed = False
         if resume:
             self._read()
 
@@ -59,8 +60,14 @@ class Journal:
             except (ValueError, EOFError, OSError):
                 return  # here it ends, or was cut off
 
+    def close(self) -> None:
+        """Take no more: what comes now is made of a video that was cut short, at whose end windows differ."""
+        self._is_closed = True
+
     def append(self, detections: Track) -> None:
-        """Add a batch; when this returns, a kill does not lose it."""
+        """Add a batch; when this returns, a kill does not lose it. Does nothing after `close`."""
+        if self._is_closed:
+            return
         is_new = self._size == 0
         if is_new:
             self.path.parent.mkdir(parents=True, exist_ok=True)

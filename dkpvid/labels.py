@@ -5,17 +5,18 @@ of the top-left pixel is (0, 0).
 """
 
 import csv
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from dkpvid.annotations import Annotations, ImageSource, Pictures, body_length, joint_box
 from dkpvid.errors import DataError
+from dkpvid.files import parse_json
 from dkpvid.pickles import unpickle_arrays
 from dkpvid.video.images import images_in
 from dkpvid.video.reader import find_videos
@@ -108,10 +109,12 @@ def read_poses(files: Sequence[Path], media: Path) -> Annotations:
                 frames = [int(frame) for frame in content["frames"]]
                 found_names = tuple(str(name) for name in content["names"])
                 flip_distance = content["flip_dist"].astype(float) if "flip_dist" in content else None
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, TypeError, OverflowError, BadZipFile) as error:
             raise DataError(f"{file} is no pose array: {error}") from None
         if keypoints.shape != (len(frames), len(found_names), 3):
             raise DataError(f"{file}: keypoints are {keypoints.shape}, not [frame, joint, 3]")
+        if flip_distance is not None and flip_distance.shape != keypoints.shape[:2]:
+            raise DataError(f"{file}: flip_dist is {flip_distance.shape}, not [frame, joint]")
         if names and found_names != names:
             raise DataError(f"{file} has other joints than {files[0]}; evaluate them apart")
         names = found_names
@@ -229,6 +232,9 @@ def _read_h5(file: Path) -> _Table:
     try:
         with h5py.File(file) as content:
             table = content["df_with_missing/table"]
+            # HDF5 would follow links and storage to any other file.
+            if Path(table.file.filename) != file or table.external or table.is_virtual:
+                raise ValueError("it refers to another file")
             labels = [os.fsdecode(label) for label in table["index"]]
             numbers = table["values_block_0"].astype(float)
             kinds = bytes(table.attrs["values_block_0_kind"])
@@ -253,7 +259,7 @@ def read_coco(file: Path, media: Path) -> Annotations:
         DataError: the file has another layout, or a picture is missing.
     """
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        content: Any = parse_json(file.read_text(encoding="utf-8"))
         images = {image["id"]: image for image in content["images"]}
         names = tuple(str(name) for name in content["categories"][0]["keypoints"])
         largest: dict[Any, Any] = {}

@@ -1,8 +1,8 @@
 """The annotated sets of the papers, in the folders that the reference code of AutoLink reads."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy import ndarray
@@ -10,6 +10,7 @@ from scipy.io import loadmat
 
 from dkpvid.annotations import Annotations, ImageSource
 from dkpvid.errors import DataError
+from dkpvid.files import parse_json
 from dkpvid.pickles import arrays_in, unpickle_arrays
 from dkpvid.shapes import Float
 from dkpvid.video.images import natural_order
@@ -68,6 +69,12 @@ def _need(path: Path) -> Path:
     return path
 
 
+def _picture(folder: Path, name: str) -> Path:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DataError(f"{folder}: the annotations name a picture outside of it, {name}")
+    return _need(folder / name)
+
+
 def _human36m(data: Path, subjects: Sequence[int], with_background: bool) -> _Part:
     """`S<n>/WithBackground/<action>/<i>.jpg`, `S<n>/BackgroudMask/...png`, `S<n>/Landmarks/...mat`."""
     sources, xy = [], []
@@ -89,7 +96,7 @@ def _human36m(data: Path, subjects: Sequence[int], with_background: bool) -> _Pa
 def _mat_keypoints(file: Path) -> Float[ndarray, "32 2"]:
     try:
         keypoints: ndarray = np.asarray(loadmat(file)["keypoints_2d"], dtype=float)
-    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # scipy parses foreign bytes, which can fail in any way
         raise DataError(f"{file} holds no keypoints_2d: {error}") from None
     if keypoints.shape != (32, 2):
         raise DataError(f"{file}: keypoints_2d is {keypoints.shape}, not (32, 2)")
@@ -102,12 +109,12 @@ def _deepfashion(data: Path, split: str) -> _Part:
     _need(data / "img")
     try:
         names = [line.split(",")[1].strip() for line in table.read_text().splitlines()[1:] if line.strip()]
-        xy = np.array([entry["keypoints"] for entry in json.loads(labels.read_text())], dtype=float)
+        xy = np.array([entry["keypoints"] for entry in parse_json(labels.read_text())], dtype=float)
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise DataError(f"{table} or {labels.name} is damaged: {error!r}") from None
     if xy.ndim != 3 or xy.shape[2] != 2 or len(xy) != len(names):
         raise DataError(f"{labels}: keypoints are {xy.shape}, not ({len(names)} pictures, joint, 2)")
-    return [ImageSource(_need(data / "img" / name)) for name in names], xy
+    return [ImageSource(_picture(data / "img", name)) for name in names], xy
 
 
 def _taichi(data: Path, split: str) -> _Part:
@@ -118,7 +125,7 @@ def _taichi(data: Path, split: str) -> _Part:
     )
     names, xy = _read_landmarks(file or _need(stem.with_suffix(".pkl")))
     folder = data / "eval_images" / "taichi-256" / split
-    return [ImageSource(_need(folder / name)) for name in names], np.where(xy < 0, np.nan, xy)
+    return [ImageSource(_picture(folder, name)) for name in names], np.where(xy < 0, np.nan, xy)
 
 
 def _read_landmarks(file: Path) -> tuple[list[str], Float[ndarray, "row joint 2"]]:
@@ -132,7 +139,7 @@ def _read_landmarks(file: Path) -> tuple[list[str], Float[ndarray, "row joint 2"
                 len(lines), -1, 2
             )
         return _read_data_frame(file)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, BadZipFile) as error:
         raise DataError(f"{file} holds no Taichi landmarks: {error!r}") from None
 
 

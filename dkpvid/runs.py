@@ -15,7 +15,7 @@ from torch import Tensor
 from dkpvid.checkpoint import WEIGHTS_FILE, save_weights
 from dkpvid.config import TrainConfig, to_dict
 from dkpvid.errors import TrainingError, UsageError, WeightsError
-from dkpvid.files import write_then_rename
+from dkpvid.files import parse_json, write_then_rename
 from dkpvid.models.autolink import AutoLink, Reconstruction
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -52,10 +52,13 @@ class Run:
                 f"{self.folder} already holds a run; pass --resume to go on or --overwrite to start anew"
             )
         if resume:
-            _check_same_settings(json.loads(settings.read_text()), to_dict(config), self.folder)
+            _check_same_settings(_read_settings(settings), to_dict(config), self.folder)
         elif overwrite:
             for stale in (self._checkpoint, self._metrics, self.folder / WEIGHTS_FILE):
                 stale.unlink(missing_ok=True)
+        for name in ("preview", "tensorboard"):
+            if (self.folder / name).is_symlink():
+                raise UsageError(f"{self.folder / name} leads out of the run folder; remove that link")
         self.is_resumed = resume
         (self.folder / "preview").mkdir(parents=True, exist_ok=True)
         with write_then_rename(settings) as temporary:
@@ -79,20 +82,14 @@ class Run:
             with safe_open(self._checkpoint, framework="pt") as file:
                 step = int(file.metadata()["step"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            if step < 1:
+                raise ValueError(f"step {step}")
+            _restore(tensors, model, optimizer)
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            first_line = str(error).partition("\n")[0]
             raise WeightsError(
-                f"{self._checkpoint} is damaged ({error}); pass --overwrite to start anew"
+                f"{self._checkpoint} is damaged ({first_line}); pass --overwrite to start anew"
             ) from None
-        model.load_state_dict(_with_prefix(tensors, "model."))
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        for index, parameter in enumerate(parameters):
-            state = _with_prefix(tensors, f"optimizer.{index}.")
-            optimizer.state[parameter] = {
-                name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
-            }
-        torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random.cuda"])
         self._truncate_metrics(step)
         self._open_tensorboard(step)
         return step
@@ -149,9 +146,9 @@ class Run:
         """Drop what was logged after the checkpoint: those steps are taken again."""
         kept = []
         if self._metrics.is_file():
-            for line in self._metrics.read_text().splitlines():
+            for line in self._metrics.read_text(errors="replace").splitlines():
                 try:
-                    if json.loads(line)["step"] <= step:
+                    if parse_json(line)["step"] <= step:
                         kept.append(line)
                 except (ValueError, KeyError, TypeError):
                     break  # a line cut short by a kill; nothing after it counts
@@ -175,6 +172,31 @@ class Run:
         sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
         with write_then_rename(self.folder / "preview" / f"{step:06d}.png") as temporary:
             Image.fromarray(sheet).save(temporary)
+
+
+def _restore(tensors: dict[str, Tensor], model: AutoLink, optimizer: torch.optim.Optimizer) -> None:
+    model.load_state_dict(_with_prefix(tensors, "model."))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(parameters):
+        state = _with_prefix(tensors, f"optimizer.{index}.")
+        if any(name != "step" and value.shape != parameter.shape for name, value in state.items()):
+            raise ValueError(f"the optimizer's state {index} does not fit the model")
+        optimizer.state[parameter] = {
+            name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
+        }
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = parse_json(path.read_text())
+        if not isinstance(settings, dict):
+            raise ValueError("expected settings by their names")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is damaged ({error}); pass --overwrite to start anew") from None
+    return settings
 
 
 def _check_same_settings(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:

@@ -231,24 +231,14 @@ def track_video(
         VideoError: the video cannot be read, or holds no frame.
     """
     with tracker.open(source) as reader, ExitStack() as after_error:
-        is_stopped = False
         sinks = make_sinks(tracker.header(reader.info))
         for sink in sinks:
             after_error.callback(sink.abort)
-        drawings = [sink for sink in sinks if isinstance(sink, AnnotatedVideo)]
-
-        def frames() -> Iterator[Frame]:
-            nonlocal is_stopped
-            for frame in reader:
-                if should_stop():
-                    is_stopped = True
-                    return
-                for drawing in drawings:
-                    drawing.keep(frame)
-                yield frame
-
+        feed = _Feed(
+            reader, [sink for sink in sinks if isinstance(sink, AnnotatedVideo)], journal, should_stop
+        )
         pieces: list[Track] = []
-        found = tracker.stream(frames(), reader.info, journal, lambda done: on_frame(done, reader.info))
+        found = tracker.stream(iter(feed), reader.info, journal, lambda done: on_frame(done, reader.info))
         with closing(found):
             for piece in found:
                 pieces.append(piece)
@@ -256,10 +246,34 @@ def track_video(
                     sink.write(piece)
         lost = tuple(reader.lost)
         if not pieces:
-            raise VideoError(f"{source}: {_why_empty(lost, is_stopped)}")
+            raise VideoError(f"{source}: {_why_empty(lost, feed.is_stopped)}")
         for sink in sinks:
             sink.close(lost)
-        return TrackedVideo(tracker.header(reader.info), Track.concatenate(pieces), lost, is_stopped)
+        return TrackedVideo(tracker.header(reader.info), Track.concatenate(pieces), lost, feed.is_stopped)
+
+
+@dataclass(eq=False)
+class _Feed:
+    """The frames of a video on their way to the detector."""
+
+    reader: VideoReader
+    drawings: Sequence[AnnotatedVideo]
+    """What frames are shown to before anybody has looked at them."""
+    journal: Journal | None
+    should_stop: Callable[[], bool]
+    is_stopped: bool = False
+    """True once it was asked to stop."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self.reader:
+            if self.should_stop():
+                self.is_stopped = True
+                if self.journal:
+                    self.journal.close()
+                return
+            for drawing in self.drawings:
+                drawing.keep(frame)
+            yield frame
 
 
 def _why_empty(lost: Sequence[LostPacket], is_stopped: bool) -> str:

@@ -52,13 +52,17 @@ def read_track(path: Path) -> TrackFile:
                 frames, end = _read_lines(file)
             else:
                 frames, end = first["frames"], {"frames": len(first["frames"]), "lost": first["lost"]}
+            if not all(isinstance(frame, _Frame) for frame in frames):
+                raise ValueError("a frame is no frame record")
             lost = tuple(LostPacket(part["packet"], part["time"], part["reason"]) for part in end["lost"])
             return TrackFile(
                 header, _track(frames, len(header.keypoints)), lost, end["frames"] == len(frames)
             )
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
+    except RecursionError:
+        raise DataError(f"{path}: not a {SCHEMA} track: nested too deeply") from None
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, UsageError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise DataError(f"{path}: not a {SCHEMA} track: {reason}") from error
 
@@ -108,7 +112,11 @@ def _array(rows: list[Any] | None, width: int) -> ndarray | None:
     return np.array([row or (None,) * width for row in rows], dtype=float) if rows else None
 
 
-_decoder = json.JSONDecoder(object_hook=_compact)
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+_decoder = json.JSONDecoder(object_hook=_compact, parse_constant=_no_number)
 
 
 def _parse_or_none(line: str) -> Any:
@@ -137,18 +145,32 @@ def _header(record: dict[str, Any]) -> TrackHeader:
     if record["schema"] != SCHEMA:
         raise ValueError(f"its schema is {record['schema']!r}, which this version does not read")
     source, model, region = record["source"], record["model"], record["region"]
+    names, joints = record["keypoints"], record.get("joints", [])
+    for kind, values in (
+        (str, [source["path"], source["codec"], model["name"], model["sha256"], record["created_by"]]),
+        (str, [*names, *joints]),
+        (list, [names, joints]),
+        (int, [source["width"], source["height"], source["rotation"]]),
+        (int, [position for i, j, _ in record["skeleton"] for position in (i, j)]),
+        (int, list(region.values()) if region else []),
+        (float, [float(weight) for _, _, weight in record["skeleton"]]),
+        (dict, [model["config"]]),
+    ):
+        for value in values:
+            if not isinstance(value, kind):
+                raise ValueError(f"expected {kind.__name__} in its header, got {str(value)[:40]!r}")
     return TrackHeader(
         source=VideoInfo(
             path=source["path"],
             width=source["width"],
             height=source["height"],
             codec=source["codec"],
-            time_base=Fraction(source["time_base"]),
+            time_base=_fraction(source["time_base"], "/"),
             average_fps=source["average_fps"],
             num_frames_estimate=None,
             rotation_degrees=source["rotation"],
             is_mirrored=source["mirrored"],
-            sample_aspect_ratio=Fraction(source["sar"].replace(":", "/")),
+            sample_aspect_ratio=_fraction(source["sar"], ":"),
             hdr=source.get("hdr"),
             is_interlaced=source.get("interlaced", False),
             is_deinterlaced=source.get("deinterlaced", False),
@@ -156,24 +178,37 @@ def _header(record: dict[str, Any]) -> TrackHeader:
         model_name=model["name"],
         model_sha256=model["sha256"],
         model_config=model["config"],
-        keypoints=tuple(record["keypoints"]),
-        skeleton=tuple((i, j, weight) for i, j, weight in record["skeleton"]),
+        keypoints=tuple(names),
+        skeleton=tuple((i, j, float(weight)) for i, j, weight in record["skeleton"]),
         smoothing=SmoothingConfig(**record["smoothing"]),
         region=region and Region(**region),
         region_moves=record.get("region_moves", False),
-        joints=tuple(record.get("joints", ())),
+        joints=tuple(joints),
         created_by=record["created_by"],
         fingerprint=record.get("fingerprint"),
     )
+
+
+def _fraction(text: str, separator: str) -> Fraction:
+    # Fraction itself would take 1e999999999, and for ever to work it out.
+    match = re.fullmatch(rf"([0-9]{{1,12}}){separator}([0-9]{{1,12}})", text)
+    if not match or int(match[2]) == 0:
+        raise ValueError(f"{text[:40]!r} is no fraction")
+    return Fraction(int(match[1]), int(match[2]))
 
 
 def _track(frames: list[_Frame], num_keypoints: int) -> Track:
     keypoints = _stack([frame.keypoints for frame in frames], (num_keypoints, 3))
     raw = [frame.raw for frame in frames]
     regions = [frame.region for frame in frames if frame.region is not None]
+    if not all(isinstance(flag, str) for frame in frames for flag in frame.flags):
+        raise ValueError("a flag is no text")
+    time_seconds = np.array([frame.time for frame in frames], dtype=float)
+    if not np.isfinite(time_seconds).all():
+        raise ValueError("a frame has no time")
     return Track(
         index=np.array([frame.frame for frame in frames], dtype=np.int64),
-        time_seconds=np.array([frame.time for frame in frames], dtype=float),
+        time_seconds=time_seconds,
         xy=keypoints[..., :2],
         # A frame without keypoints has no confidence in the file, and is nothing to trust.
         confidence=np.nan_to_num(keypoints[..., 2]),

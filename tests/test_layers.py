@@ -21,7 +21,7 @@ ROWS = (
     {"coordinates"},
     # The vocabulary, and small helpers that only raise our errors.
     {"devices", "downloads", "models.loading", "pickles", "structures"},
-    {"config"},
+    {"config", "torch_files"},
     # Tools and building blocks, which do not know each other.
     {"annotate", "joints", "journal", "kalman", "metrics", "schema", "subject"}
     | {"models.detector", "models.edge_map", "models.perceptual"}

@@ -7,6 +7,7 @@ import typer
 
 from dkpvid.cli.shared import reported_errors
 from dkpvid.config import DepthConfig, ModelConfig, TrainConfig
+from dkpvid.errors import printable
 from dkpvid.files import cache_folder
 from dkpvid.progress import ProgressReport
 
@@ -44,7 +45,7 @@ def depth(
                 data, model.image_size, on_video=lambda done, total: reading.update(done, total=total)
             )
         for line in frames.remarks:
-            typer.echo(f"warning: {line}", err=True)
+            typer.echo(f"warning: {printable(line)}", err=True)
         with ProgressReport("making depth maps", "frames", len(frames), quiet) as making:
             load_depth(frames, config, chosen_device, on_frame=lambda done, total: making.update(done))
     if not quiet:

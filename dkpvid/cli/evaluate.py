@@ -34,7 +34,9 @@ def evaluate(
     ] = "regression",
     weights: Annotated[
         str | None,
-        typer.Option(help="Run folder, .safetensors or AutoLink .ckpt.", show_default="those of the package"),
+        typer.Option(
+            help="Run folder, .safetensors, .ckpt or hf://OWNER/REPO.", show_default="those of the package"
+        ),
     ] = None,
     runs: Annotated[
         list[str] | None, typer.Option(help="Several of them, for mean and deviation: --runs A --runs B.")

@@ -11,8 +11,8 @@ import typer
 
 from dkpvid.annotate import DrawStyle
 from dkpvid.cli.plan import Job
-from dkpvid.cli.shared import EXIT_PARTIAL
-from dkpvid.errors import DataError, DkpvidError
+from dkpvid.cli.shared import EXIT_PARTIAL, say
+from dkpvid.errors import DataError, DkpvidError, printable
 from dkpvid.files import remove_leftovers
 from dkpvid.formats import FORMATS, JsonLinesStream
 from dkpvid.inputs import STDIN
@@ -68,13 +68,13 @@ def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> in
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except DkpvidError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}")
         # Without its drawing, a video's keypoints are still complete.
         return EXIT_PARTIAL if tracked else error.exit_code
     except OSError as error:
         # The second name, when there is one, is the final name of a file that was to be renamed.
         place = error.filename2 or error.filename or job.source
-        typer.echo(f"error: {place}: {error.strerror}; choose another folder with -o", err=True)
+        say(f"error: {place}: {error.strerror}; choose another folder with -o")
         return EXIT_PARTIAL if tracked else DataError.exit_code
     if job.journal_path and not stop:
         job.journal_path.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def _can_be_skipped(job: Job, tracker: "Tracker", manner: Manner) -> bool:
         return False
     if is_done(job, tracker.fingerprint(job.source), manner):
         if not manner.quiet:
-            typer.echo(f"{job.source}: skipped, its outputs are complete", err=True)
+            say(f"{job.source}: skipped, its outputs are complete")
         return True
     for path in job.paths:
         remove_leftovers(path)
@@ -128,7 +128,7 @@ def _track(
     def make_sinks(header: TrackHeader) -> "list[TrackSink]":
         nonlocal drawing
         for remark in () if manner.quiet else header.source.remarks:
-            typer.echo(f"warning: {job.source}: {remark}", err=True)
+            say(f"warning: {job.source}: {remark}")
         if job.stem is None:
             return [JsonLinesStream(sys.stdout, header)]
         sinks: list[TrackSink] = [
@@ -150,7 +150,7 @@ def _track(
             batch_size=tracker.config.batch_size,
             resume=manner.resume,
         )
-    with ProgressReport(f"tracking {job.source}", "frames", None, manner.quiet) as progress:
+    with ProgressReport(printable(f"tracking {job.source}"), "frames", None, manner.quiet) as progress:
         tracked = track_video(
             job.source,
             tracker,
@@ -175,7 +175,9 @@ def _draw(
     drawing = _new_drawing(job.video_path, tracked.header, manner)
     num_requests = len(stop)
     with (
-        ProgressReport(f"drawing {job.source}", "frames", len(tracked.track), manner.quiet) as progress,
+        ProgressReport(
+            printable(f"drawing {job.source}"), "frames", len(tracked.track), manner.quiet
+        ) as progress,
         tracker.open(job.source) as reader,
     ):
         redraw(
@@ -198,20 +200,19 @@ def _new_drawing(path: Path, header: TrackHeader, manner: Manner) -> "AnnotatedV
 def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None", manner: Manner) -> int:
     """Say how it went, in one line; the exit code that it alone would lead to."""
     if drawing and drawing.audio_note and not manner.quiet:
-        typer.echo(f"note: {drawing.audio_note}", err=True)
+        say(f"note: {drawing.audio_note}")
     if tracked.lost:
         first = tracked.lost[0]
-        typer.echo(
+        say(
             f"warning: {job.source}: {len(tracked.lost)} damaged part(s) passed over, the first at packet "
             f"{first.packet} ({first.reason}); {len(tracked.track)} frame(s) tracked",
-            err=True,
         )
         return EXIT_PARTIAL
     if not manner.quiet:
         written = ", ".join(str(path) for path in job.paths)
         degrees = tracked.header.source.rotation_degrees
         turned = f" (turned by {degrees} degrees)" if degrees else ""
-        typer.echo(f"{job.source}{turned}: {len(tracked.track)} frame(s) -> {written or 'stdout'}", err=True)
+        say(f"{job.source}{turned}: {len(tracked.track)} frame(s) -> {written or 'stdout'}")
     return 0
 
 

@@ -65,7 +65,7 @@ def plan(
         for source, stem in zip(sources, output_stems(sources), strict=True)
     ]
     for path in (path for job in jobs for path in job.paths):
-        if path.exists() and not may_exist:
+        if (path.exists() or path.is_symlink()) and not may_exist:
             raise UsageError(
                 f"{path} exists; pass --overwrite to replace it, --skip-existing or --resume to keep what is "
                 "complete, or choose another folder with -o"

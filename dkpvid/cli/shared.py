@@ -6,11 +6,16 @@ from contextlib import contextmanager
 
 import typer
 
-from dkpvid.errors import DkpvidError
+from dkpvid.errors import DkpvidError, printable
 
 EXIT_PARTIAL = 3
 """Some input failed or lost frames; the outputs for the rest are complete."""
 EXIT_INTERRUPTED = 130
+
+
+def say(line: str) -> None:
+    """Print one line on stderr, whatever the names in it hold."""
+    typer.echo(printable(line), err=True)
 
 
 @contextmanager
@@ -19,7 +24,7 @@ def reported_errors() -> Iterator[None]:
     try:
         yield
     except DkpvidError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}")
         raise typer.Exit(error.exit_code) from None
 
 

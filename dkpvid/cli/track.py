@@ -25,7 +25,9 @@ def track(
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated MP4.")] = True,
     weights: Annotated[
         str | None,
-        typer.Option(help="Run folder, .safetensors or AutoLink .ckpt.", show_default="those of the package"),
+        typer.Option(
+            help="Run folder, .safetensors, .ckpt or hf://OWNER/REPO.", show_default="those of the package"
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = TrackConfig.device,
     half: Annotated[

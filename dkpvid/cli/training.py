@@ -9,7 +9,7 @@ import typer
 
 from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request
 from dkpvid.config import PRESETS, ModelConfig, TrainConfig
-from dkpvid.errors import UsageError
+from dkpvid.errors import UsageError, printable
 from dkpvid.progress import ProgressReport
 
 
@@ -109,7 +109,7 @@ def run_training(
             resume=resume,
             overwrite=overwrite,
             on_video=lambda count, total: reading.update(count, total=total),
-            on_remark=lambda remark: typer.echo(f"warning: {remark}", err=True),
+            on_remark=lambda remark: typer.echo(f"warning: {printable(remark)}", err=True),
             on_depth=lambda count, total: seeing.update(count, total=total),
             on_step=lambda step, loss: learning.update(step, "" if loss is None else f"loss {loss:.4f}"),
             should_stop=lambda: bool(stop),

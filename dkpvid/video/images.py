@@ -15,6 +15,9 @@ from dkpvid.structures import Frame, LostPacket, VideoInfo
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""What a picture may be, whatever its suffix. Pillow hands some others, PostScript say, to other programs."""
+
 # What Pillow raises for a file that is no picture, or a damaged one; broken PNG chunks are a SyntaxError.
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -99,7 +102,7 @@ def _read_all(
 
 def _read(path: Path) -> UInt8[ndarray, "height width 3"]:
     """Decode a picture to upright 8-bit RGB, opaque."""
-    with Image.open(path) as stored:
+    with Image.open(path, formats=IMAGE_FORMATS) as stored:
         upright = ImageOps.exif_transpose(stored)
         if upright.mode.startswith("I"):
             # Pillow clips 16-bit grey at 255 instead of scaling it.

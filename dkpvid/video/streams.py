@@ -43,8 +43,10 @@ def open_stream(source: str, *, number: int | None, thread_type: ThreadType) -> 
     """
     _check_file(source)
     try:
-        # Tags that are not UTF-8 must not keep anybody from their video.
-        container = av.open(source, metadata_errors="replace")
+        # FFmpeg takes the name `concat:x.mp4` for a command, but no absolute path. Tags not in UTF-8 must
+        # not keep anybody from their video.
+        place = str(Path(source).absolute()) if Path(source).is_file() else source
+        container = av.open(place, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise VideoError(_why_unreadable(source, error)) from error
     try:

@@ -240,7 +240,7 @@ class _Sound:
     """
 
     def __init__(self, source: Path, output: OutputContainer) -> None:
-        self._input = av.open(str(source), metadata_errors="replace")
+        self._input = av.open(str(source.absolute()), metadata_errors="replace")
         self._output = output
         self._rest: Iterator[AudioPacket] = iter(())
         stream = self._input.streams.best("audio")

@@ -159,6 +159,8 @@ class TrackConfig:
     device: str = "auto"
     half: bool = False
     """bfloat16 on CUDA."""
+    runtime: str = "auto"
+    """torch, onnx (on the CPU), or auto: onnx on the CPU where it is installed."""
     batch_size: int = 32
     start_seconds: float | None = None
     end_seconds: float | None = None
@@ -181,6 +183,8 @@ class TrackConfig:
         for name in ("batch_size", "stride"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
+        if self.runtime not in ("auto", "torch", "onnx"):
+            raise UsageError(f"unknown runtime {self.runtime!r}; choose auto, torch or onnx")
         if not 0 <= self.min_confidence <= 1:
             raise UsageError(f"min confidence must be 0 to 1, got {self.min_confidence}")
         start, end = self.start_seconds, self.end_seconds

@@ -8,12 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy import ndarray
-from torch import Tensor
 
 from dkpvid.ahead import ahead
 from dkpvid.checkpoint import Weights
 from dkpvid.coordinates import Region, Regions, model_to_pixels, origin_and_size, pixels_per_unit
-from dkpvid.devices import autocast
+from dkpvid.runtimes import make_runtime
 from dkpvid.shapes import Float, UInt8
 from dkpvid.structures import Frame, Track
 from dkpvid.video.resize import frame_to_square
@@ -41,26 +40,26 @@ class Detector:
     Args:
         weights: The model.
         device: Where to run it.
-        precision: 32, bf16 or auto; see `dkpvid.devices.autocast`.
+        precision: 32, bf16 or auto; see `dkpvid.devices.inference_dtype`.
+        runtime: torch, onnx or auto; see `dkpvid.runtimes.make_runtime`.
+
+    Raises:
+        UsageError: the runtime is not installed, or cannot run there.
     """
 
-    def __init__(self, weights: Weights, device: torch.device, precision: str = "32") -> None:
+    def __init__(
+        self, weights: Weights, device: torch.device, precision: str = "32", runtime: str = "torch"
+    ) -> None:
         self.image_size = weights.config.image_size
         self.num_keypoints = weights.config.num_keypoints
-        self.device = device
-        self.precision = precision
-        self.network = weights.detector.to(device)
-        self.network.to(memory_format=torch.channels_last)
+        self.runtime = make_runtime(weights.detector, device, precision, runtime)
 
     def __call__(
         self, images: UInt8[ndarray, "batch size size 3"]
     ) -> tuple[Float[ndarray, "batch keypoint 2"], Float[ndarray, "batch keypoint 3"]]:
         """Keypoints in model space, and their heatmaps' (xx, xy, yy) covariance in squared model units."""
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-            found = self.network(pixels.float() / 127.5 - 1)
-            covariance = heatmap_covariance(found.heatmaps, found.keypoints)
-        return found.keypoints.double().cpu().numpy(), covariance.double().cpu().numpy()
+        keypoints, covariance = self.runtime(images)
+        return keypoints.astype(np.float64), covariance.astype(np.float64)
 
 
 class _View(NamedTuple):
@@ -135,19 +134,6 @@ def _detect_batch(detector: Detector, batch: list[_View], min_confidence: float)
         region=rows if any(view.is_placed for view in batch) else None,
         flags=tuple(view.flags for view in batch) if any(view.flags for view in batch) else (),
     )
-
-
-def heatmap_covariance(
-    heatmaps: Float[Tensor, "batch keypoint row column"], keypoints: Float[Tensor, "batch keypoint 2"]
-) -> Float[Tensor, "batch keypoint 3"]:
-    """(xx, xy, yy) of each heatmap about its expected position, in squared model units."""
-    rows, columns = (torch.linspace(-1, 1, cells, device=heatmaps.device) for cells in heatmaps.shape[2:])
-    x = columns - keypoints[:, :, :1]
-    y = rows - keypoints[:, :, 1:]
-    xx = (heatmaps.sum(dim=2) * x.square()).sum(dim=2)
-    yy = (heatmaps.sum(dim=3) * y.square()).sum(dim=2)
-    xy = torch.einsum("bkrc,bkr,bkc->bk", heatmaps, y, x)
-    return torch.stack([xx, xy, yy], dim=2)
 
 
 def confidence_from_covariance(

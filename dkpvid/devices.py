@@ -40,5 +40,16 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
         device: Where the block runs.
         precision: 32, bf16, or auto: bf16 on CUDA, 32 elsewhere.
     """
-    is_half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    is_half = inference_dtype(device, precision) == torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16, enabled=is_half)
+
+
+def inference_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """What a network computes in.
+
+    Args:
+        device: Where it runs.
+        precision: 32, bf16, or auto: bf16 on CUDA, 32 elsewhere.
+    """
+    is_half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.bfloat16 if is_half else torch.float32

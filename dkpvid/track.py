@@ -63,7 +63,7 @@ class Tracker:
         joints: Gives named joints besides the keypoints; see `dkpvid.joints.load_joints`.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: the device or the runtime is not there.
     """
 
     def __init__(self, weights: Weights, config: TrackConfig, joints: JointMap | None = None) -> None:
@@ -71,7 +71,8 @@ class Tracker:
         self.config = config
         self.joints = joints
         device = choose_device(config.device)
-        self.detector = Detector(weights, device, "bf16" if config.half and device.type == "cuda" else "32")
+        precision = "bf16" if config.half and device.type == "cuda" else "32"
+        self.detector = Detector(weights, device, precision, config.runtime)
 
     def open(self, source: str | Path) -> VideoReader:
         """The video, ready to be read; see `VideoReader`."""

@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dkpvid.config import ModelConfig
+from dkpvid.models.detector import KeypointDetector
+
 
 def fill(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
     """The values of one tensor, by the name that the reference gives it."""
@@ -20,3 +23,15 @@ def fill(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
     else:
         values = rng.uniform(0.5, 1.5, shape)
     return torch.from_numpy(np.asarray(values, dtype=np.float32))
+
+
+def filled_detector(config: ModelConfig) -> KeypointDetector:
+    """A detector in eval mode that looks trained: batch norm has statistics, heatmaps have peaks."""
+    detector = KeypointDetector(config)
+    state = detector.state_dict()
+    state = {
+        name: fill(name, tuple(value.shape), 7) for name, value in state.items() if "num_batches" not in name
+    }
+    state["head.weight"] *= 3
+    detector.load_state_dict(state, strict=False)
+    return detector.eval()

@@ -28,10 +28,10 @@ ROWS = (
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.
     {"annotations", "formats", "losses", "smoothing", "track_file", "windows"}
-    | {"models.decoder", "models.dpt", "models.small_depth", "video.containers"},
-    {"models.autolink", "paper_sets", "regression", "video.reader"},
+    | {"models.decoder", "models.dpt", "models.fused", "models.small_depth", "video.containers"},
+    {"models.autolink", "models.onnx_graph", "paper_sets", "regression", "video.reader"},
     # Where models, frames and files meet.
-    {"checkpoint", "inputs", "labels", "video.random_access"},
+    {"checkpoint", "inputs", "labels", "runtimes", "video.random_access"},
     {"data", "detect", "render", "runs"},
     {"depth_estimators", "fitting"},
     {"depth"},
@@ -113,7 +113,7 @@ def test_imports_are_recognised(source: str, names: list[str]) -> None:
 def test_tracking_loads_nothing_that_only_training_needs() -> None:
     loaded = loaded_by("import dkpvid.track, dkpvid.cli")
     assert {"torch", "av", "dkpvid.video.writer"} <= loaded
-    foreign = {"decord", "scipy", "tensorboard", "timm", "torchvision", "transformers"}
+    foreign = {"decord", "onnx", "onnxruntime", "scipy", "tensorboard", "timm", "torchvision", "transformers"}
     ours = {"annotations", "data", "depth", "depth_estimators", "distill", "evaluate", "fitting", "losses"}
     ours |= {"runs", "train", "video.random_access"}
     ours |= {"models.autolink", "models.decoder", "models.dpt", "models.perceptual", "models.small_depth"}

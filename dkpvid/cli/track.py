@@ -33,6 +33,9 @@ def track(
     half: Annotated[
         bool, typer.Option("--half", help="bfloat16 on CUDA; ignored elsewhere.")
     ] = TrackConfig.half,
+    runtime: Annotated[
+        str, typer.Option(help="torch, onnx, or auto: onnx on the CPU where dkpvid\\[onnx] is installed.")
+    ] = TrackConfig.runtime,
     batch_size: Annotated[int, typer.Option(help="Frames per forward pass.")] = TrackConfig.batch_size,
     start: Annotated[float | None, typer.Option(help="First second to track.")] = TrackConfig.start_seconds,
     end: Annotated[float | None, typer.Option(help="Second to stop before.")] = TrackConfig.end_seconds,
@@ -91,6 +94,7 @@ def track(
         config = TrackConfig(
             device=device,
             half=half,
+            runtime=runtime,
             batch_size=batch_size,
             start_seconds=start,
             end_seconds=end,

@@ -145,3 +145,16 @@ def soft_argmax(
     x = heatmaps.sum(dim=2) @ columns
     y = heatmaps.sum(dim=3) @ rows
     return torch.stack([x, y], dim=2)
+
+
+def heatmap_covariance(
+    heatmaps: Float[Tensor, "batch keypoint row column"], keypoints: Float[Tensor, "batch keypoint 2"]
+) -> Float[Tensor, "batch keypoint 3"]:
+    """(xx, xy, yy) of each heatmap about its expected position, in squared model units."""
+    rows, columns = (torch.linspace(-1, 1, cells, device=heatmaps.device) for cells in heatmaps.shape[2:])
+    x = columns - keypoints[:, :, :1]
+    y = rows - keypoints[:, :, 1:]
+    xx = (heatmaps.sum(dim=2) * x.square()).sum(dim=2)
+    yy = (heatmaps.sum(dim=3) * y.square()).sum(dim=2)
+    xy = torch.einsum("bkrc,bkr,bkc->bk", heatmaps, y, x)
+    return torch.stack([xx, xy, yy], dim=2)

@@ -11,6 +11,7 @@ from torch import Tensor
 from dkpvid.checkpoint import convert_reference, reference_name
 from dkpvid.config import ModelConfig
 from dkpvid.models.autolink import AutoLink
+from dkpvid.models.fused import FusedDetector
 from tests.filled import fill
 
 # Float32 sums in another order differ by about 1e-6 of the largest value.
@@ -54,6 +55,14 @@ def test_detector_matches(model: AutoLink, golden: dict[str, Any]) -> None:
     assert relative_error(found.heatmaps, golden["prob_map"]) < TOLERANCE
     # The reference stores (row, column).
     assert relative_error(found.keypoints.flip(2), golden["keypoints"]) < TOLERANCE
+
+
+def test_fused_detector_matches(model: AutoLink, golden: dict[str, Any]) -> None:
+    image = torch.from_numpy(golden["image"])
+    with torch.no_grad():
+        logits, trained = FusedDetector(model.detector).logits(image), model.detector(image)
+    assert relative_error(logits, golden["logits"]) < TOLERANCE
+    assert relative_error(logits, trained.logits.numpy()) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["wide", "big"])

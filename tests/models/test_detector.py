@@ -1,9 +1,16 @@
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from dkpvid.config import ModelConfig
-from dkpvid.models.detector import KeypointDetector, half_size_conv, resize, soft_argmax
+from dkpvid.models.detector import (
+    KeypointDetector,
+    half_size_conv,
+    heatmap_covariance,
+    resize,
+    soft_argmax,
+)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(8, 8), (6, 10)])
@@ -44,6 +51,23 @@ def test_soft_argmax_against_a_slow_loop() -> None:
                     weight = heatmaps[image, keypoint, row, column]
                     expected += weight * torch.stack([x[column], y[row]])
             torch.testing.assert_close(soft_argmax(heatmaps)[image, keypoint], expected)
+
+
+def test_heatmap_covariance_is_that_of_a_slow_loop(rng: np.random.Generator) -> None:
+    heatmaps = rng.random((2, 3, 5, 9)) ** 4
+    heatmaps /= heatmaps.sum(axis=(2, 3), keepdims=True)
+    expected = np.zeros((2, 3, 3))
+    keypoints = np.zeros((2, 3, 2))
+    rows, columns = np.linspace(-1, 1, 5), np.linspace(-1, 1, 9)
+    for b, k in np.ndindex(2, 3):
+        cells = [(columns[c], rows[r], heatmaps[b, k, r, c]) for r in range(5) for c in range(9)]
+        mean_x, mean_y = (sum(cell[axis] * cell[2] for cell in cells) for axis in (0, 1))
+        keypoints[b, k] = mean_x, mean_y
+        for x, y, mass in cells:
+            dx, dy = x - mean_x, y - mean_y
+            expected[b, k] += mass * np.array([dx * dx, dx * dy, dy * dy])
+    found = heatmap_covariance(torch.from_numpy(heatmaps).float(), torch.from_numpy(keypoints).float())
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("image_size", [64, 128])

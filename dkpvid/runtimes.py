@@ -1,0 +1,112 @@
+"""What runs the detector: PyTorch on any device, or ONNX Runtime on the CPU."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import torch
+from numpy import ndarray
+
+from dkpvid.devices import inference_dtype
+from dkpvid.errors import UsageError
+from dkpvid.models.detector import KeypointDetector
+from dkpvid.models.fused import FusedDetector
+from dkpvid.shapes import Float, UInt8
+
+Keypoints = Float[ndarray, "batch keypoint 2"]
+Covariance = Float[ndarray, "batch keypoint 3"]
+Runtime = Callable[[ndarray], tuple[ndarray, ndarray]]
+"""From uint8 [batch, size, size, 3] RGB to float32 keypoints in model space, and their heatmaps' (xx, xy, yy)
+covariance in squared model units."""
+
+
+def make_runtime(
+    detector: KeypointDetector, device: torch.device, precision: str = "32", name: str = "torch"
+) -> Runtime:
+    """Make a trained detector ready for images.
+
+    Args:
+        detector: In eval mode; it is copied, not changed.
+        device: Where it shall run.
+        precision: 32, bf16 or auto; see `dkpvid.devices.inference_dtype`.
+        name: torch, onnx, or auto: onnx where it is installed and can do what is asked.
+
+    Raises:
+        UsageError: ONNX Runtime is asked for, and is not installed or not able to.
+    """
+    dtype = inference_dtype(device, precision)
+    network = FusedDetector(detector)
+    is_able = device.type == "cpu" and dtype == torch.float32
+    if name == "onnx" and not is_able:
+        raise UsageError(
+            f"runtime onnx runs on the CPU, not on {device}; use --device cpu or --runtime torch"
+        )
+    if name == "onnx":
+        require_onnx("runtime onnx")
+    if name == "onnx" or (name == "auto" and is_able and has_onnx()):
+        return OnnxRuntime(network)
+    return TorchRuntime(network, device, dtype)
+
+
+class TorchRuntime:
+    """PyTorch on a device.
+
+    Args:
+        network: What to run; it is moved to the device.
+        device: Where.
+        dtype: Of weights and activations; heatmaps are float32 always.
+    """
+
+    def __init__(self, network: FusedDetector, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.network = network.to(device, dtype)
+
+    @torch.inference_mode()
+    def __call__(self, images: UInt8[ndarray, "batch size size 3"]) -> tuple[Keypoints, Covariance]:
+        """See `Runtime`."""
+        keypoints, covariance = self.network(torch.from_numpy(images).to(self.device))
+        return keypoints.cpu().numpy(), covariance.cpu().numpy()
+
+
+class OnnxRuntime:
+    """ONNX Runtime on as many threads as PyTorch would use.
+
+    Args:
+        network: What to run.
+    """
+
+    def __init__(self, network: FusedDetector) -> None:
+        import onnxruntime
+
+        from dkpvid.models.onnx_graph import DetectorGraph
+
+        graph = DetectorGraph(network)
+        graph.add_output("keypoints", graph.keypoints, graph.num_keypoints, 2)
+        graph.add_output("covariance", graph.covariance, graph.num_keypoints, 3)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session = onnxruntime.InferenceSession(
+            graph.model().SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, images: UInt8[ndarray, "batch size size 3"]) -> tuple[Keypoints, Covariance]:
+        """See `Runtime`."""
+        keypoints, covariance = self.session.run(None, {"images": images})
+        return keypoints, covariance
+
+
+def has_onnx() -> bool:
+    """Whether the packages of the extra `onnx` are installed."""
+    return all(find_spec(name) is not None for name in ("onnx", "onnxruntime"))
+
+
+def require_onnx(user: str) -> None:
+    """See that the packages of the extra `onnx` are installed.
+
+    Args:
+        user: What needs them.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if not has_onnx():
+        raise UsageError(f'{user} needs the packages onnx and onnxruntime: pip install "dkpvid[onnx]"')

@@ -41,7 +41,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_users_commands_are_there() -> None:
-    assert set(COMMANDS) >= {"track", "train", "distill", "eval", "depth"}
+    assert set(COMMANDS) >= {"track", "train", "distill", "eval", "depth", "export"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -392,6 +392,7 @@ def test_keypoints_survive_a_failed_drawing(clip: Path, out: Path, track: Track)
         (["--roi", "1,2,0,5"], "region 1,2,0,5 is empty"),
         (["--roi", "500,0,5,5"], "lies outside the 96x64 frame"),
         (["--draw", "points,halo"], "cannot draw 'halo'; choose from points,skeleton,trail,labels"),
+        (["--runtime", "abacus"], "unknown runtime 'abacus'; choose auto, torch or onnx"),
         (["--device", "abacus"], "unknown device 'abacus'; choose auto, cpu, cuda, cuda:N or mps"),
         (["--device", "cuda:99"], "device cuda:99 is not there"),
         (["--batch-size", "0"], "batch size must be at least 1, got 0"),
@@ -436,6 +437,14 @@ def test_all_formats_say_the_same(clip: Path, out: Path, track: Track) -> None:
     assert lines.header == whole.header
     table = pd.read_csv(out / "clip.dkp.csv", header=[0, 1, 2], index_col=0).to_numpy()
     np.testing.assert_array_equal(table.reshape(NUM_FRAMES, 6, 3)[..., :2], places(content))
+
+
+def test_either_runtime_gives_the_same(clip: Path, out: Path, track: Track) -> None:
+    found = []
+    for runtime in ("torch", "onnx"):
+        assert track(clip, "-o", out / runtime, "--no-video", "--runtime", runtime).exit_code == 0
+        found.append(read_track(out / runtime / "clip.dkp.json").track.xy)
+    np.testing.assert_allclose(*found, rtol=0, atol=0.011)  # rounded to 0.01 px
 
 
 def test_a_region_gives_places_in_the_whole_frame(tmp_path: Path, out: Path, track: Track) -> None:

@@ -33,7 +33,7 @@ ROWS = (
     # Where models, frames and files meet.
     {"checkpoint", "inputs", "labels", "runtimes", "video.random_access"},
     {"data", "detect", "render", "runs"},
-    {"depth_estimators", "fitting"},
+    {"depth_estimators", "export", "fitting"},
     {"depth"},
     # The jobs: one recipe a command. They never import each other.
     {"distill", "evaluate", "motion", "track", "train"},
@@ -41,7 +41,7 @@ ROWS = (
     # The command line.
     {"cli.plan", "cli.shared"},
     {"cli.jobs", "cli.training"},
-    {"cli.depth", "cli.distill", "cli.evaluate", "cli.track", "cli.train"},
+    {"cli.depth", "cli.distill", "cli.evaluate", "cli.export", "cli.track", "cli.train"},
     {"cli"},
     {"__main__"},
 )

@@ -8,6 +8,7 @@ from dkpvid import __version__
 from dkpvid.cli.depth import depth
 from dkpvid.cli.distill import distill
 from dkpvid.cli.evaluate import evaluate
+from dkpvid.cli.export import export
 from dkpvid.cli.track import track
 from dkpvid.cli.train import train
 
@@ -22,6 +23,7 @@ app.command()(train)
 app.command("eval")(evaluate)
 app.command()(distill)
 app.command()(depth)
+app.command()(export)
 
 
 @app.callback(invoke_without_command=True)

@@ -158,7 +158,7 @@ class TrackConfig:
 
     device: str = "auto"
     half: bool = False
-    """bfloat16 on CUDA."""
+    """bfloat16 on CUDA and on CPUs that compute in it."""
     runtime: str = "auto"
     """torch, onnx (on the CPU), or auto: onnx on the CPU where it is installed."""
     batch_size: int = 32

@@ -1,5 +1,8 @@
 """Where networks run, and in which precision."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from dkpvid.errors import UsageError
@@ -42,6 +45,16 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """
     is_half = inference_dtype(device, precision) == torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16, enabled=is_half)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is there for speed: on CUDA, and on CPUs with instructions for it."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    # Younger than the oldest PyTorch that we run on.
+    get_capabilities: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities = get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def inference_dtype(device: torch.device, precision: str) -> torch.dtype:

@@ -28,21 +28,21 @@ def make_runtime(
         detector: In eval mode; it is copied, not changed.
         device: Where it shall run.
         precision: 32, bf16 or auto; see `dkpvid.devices.inference_dtype`.
-        name: torch, onnx, or auto: onnx where it is installed and can do what is asked.
+        name: torch, onnx (always 32 bits), or auto: onnx where it is installed and can do what is asked.
 
     Raises:
-        UsageError: ONNX Runtime is asked for, and is not installed or not able to.
+        UsageError: ONNX Runtime is asked for, and is not installed or cannot run there.
     """
     dtype = inference_dtype(device, precision)
-    network = FusedDetector(detector)
-    is_able = device.type == "cpu" and dtype == torch.float32
-    if name == "onnx" and not is_able:
-        raise UsageError(
-            f"runtime onnx runs on the CPU, not on {device}; use --device cpu or --runtime torch"
-        )
     if name == "onnx":
+        if device.type != "cpu":
+            raise UsageError(
+                f"runtime onnx runs on the CPU, not on {device}; use --device cpu or --runtime torch"
+            )
         require_onnx("runtime onnx")
-    if name == "onnx" or (name == "auto" and is_able and has_onnx()):
+    is_auto_onnx = name == "auto" and device.type == "cpu" and dtype == torch.float32 and has_onnx()
+    network = FusedDetector(detector)
+    if name == "onnx" or is_auto_onnx:
         return OnnxRuntime(network)
     return TorchRuntime(network, device, dtype)
 

@@ -15,7 +15,7 @@ from dkpvid.checkpoint import Weights
 from dkpvid.config import TrackConfig, to_dict
 from dkpvid.coordinates import Region, Regions
 from dkpvid.detect import FRAMES_AHEAD, Detector, confidence_from_covariance, detect, keypoint_names
-from dkpvid.devices import choose_device
+from dkpvid.devices import choose_device, computes_bfloat16
 from dkpvid.errors import VideoError
 from dkpvid.files import identity
 from dkpvid.joints import JointMap
@@ -71,7 +71,7 @@ class Tracker:
         self.config = config
         self.joints = joints
         device = choose_device(config.device)
-        precision = "bf16" if config.half and device.type == "cuda" else "32"
+        precision = "bf16" if config.half and computes_bfloat16(device) else "32"
         self.detector = Detector(weights, device, precision, config.runtime)
 
     def open(self, source: str | Path) -> VideoReader:

@@ -10,7 +10,6 @@ from numpy import ndarray
 
 from dkpvid import runtimes
 from dkpvid.config import ModelConfig
-from dkpvid.devices import inference_dtype
 from dkpvid.errors import UsageError
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.models.fused import FusedDetector
@@ -74,6 +73,7 @@ def test_auto_is_onnx_where_that_is_installed(
 ) -> None:
     assert isinstance(make_runtime(detector, CPU, name="auto"), OnnxRuntime)
     assert isinstance(make_runtime(detector, CPU, "bf16", "auto"), TorchRuntime)
+    assert isinstance(make_runtime(detector, CPU, "bf16", "onnx"), OnnxRuntime)
     find = importlib.util.find_spec
     for missing in ("onnx", "onnxruntime"):
         monkeypatch.setattr(
@@ -94,17 +94,3 @@ def test_bfloat16_is_near(detector: KeypointDetector, images: ndarray) -> None:
     keypoints, covariance = half(images)
     assert keypoints.dtype == covariance.dtype == np.float32
     np.testing.assert_allclose(keypoints, exact(images)[0], rtol=0, atol=0.05)
-
-
-@pytest.mark.parametrize(
-    ("device", "precision", "dtype"),
-    [
-        (CPU, "32", torch.float32),
-        (CPU, "auto", torch.float32),
-        (CPU, "bf16", torch.bfloat16),
-        (CUDA, "auto", torch.bfloat16),
-        (CUDA, "32", torch.float32),
-    ],
-)
-def test_precision_by_device(device: torch.device, precision: str, dtype: torch.dtype) -> None:
-    assert inference_dtype(device, precision) == dtype

@@ -17,6 +17,7 @@ from dkpvid.detect import confidence_from_covariance
 from dkpvid.errors import UsageError, VideoError
 from dkpvid.formats import JsonDocument
 from dkpvid.joints import JointMap
+from dkpvid.runtimes import OnnxRuntime, TorchRuntime
 from dkpvid.schema import TrackHeader, json_schema
 from dkpvid.structures import LostPacket, Track
 from dkpvid.track import Tracker, TrackSink, track_video
@@ -100,6 +101,15 @@ def test_the_header_tells_model_and_settings(tiny_weights: Path, clip: Path) -> 
     assert [edge[2] for edge in header.skeleton] == weights
     assert header.smoothing == SmoothingConfig("none")
     assert header.region == Region(80, 0, 16, 25), "clipped to the frame"
+
+
+@pytest.mark.parametrize("has_bfloat16", [False, True])
+def test_half_is_bfloat16_where_that_is_there(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
+) -> None:
+    monkeypatch.setattr("dkpvid.track.computes_bfloat16", lambda device: has_bfloat16)
+    runtime = tracker(tiny_weights, TrackConfig(device="cpu", half=True)).detector.runtime
+    assert isinstance(runtime, TorchRuntime if has_bfloat16 else OnnxRuntime)
 
 
 def test_a_region_outside_the_frame_is_refused(tiny_weights: Path, clip: Path) -> None:

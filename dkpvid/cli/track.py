@@ -31,7 +31,7 @@ def track(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = TrackConfig.device,
     half: Annotated[
-        bool, typer.Option("--half", help="bfloat16 on CUDA; ignored elsewhere.")
+        bool, typer.Option("--half", help="bfloat16 on CUDA and CPUs that have it; ignored elsewhere.")
     ] = TrackConfig.half,
     runtime: Annotated[
         str, typer.Option(help="torch, onnx, or auto: onnx on the CPU where dkpvid\\[onnx] is installed.")

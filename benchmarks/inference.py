@@ -1,0 +1,296 @@
+"""Frames per second of the detector: `python benchmarks/inference.py [VIDEO ...]`.
+
+For the reference implementation's network (128 pixels, 16 keypoints, random weights) and for the weights of
+the package (64 pixels, 10 keypoints): the reference in eager PyTorch, our training network in eval mode, and
+what `track` runs, besides what was tried and not kept: int8, and a smaller input. Ways take turns, batch by
+batch, with a large matrix product among them that tells what the processor can do: other work on the machine
+meets all alike. Frames/s are by the median time, the share of that peak is by the least. Before that, how far
+each way moves keypoints of the videos (int8 is calibrated on other frames of them).
+
+    --device cuda    PyTorch only; on a GPU nothing of this has been run yet
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import onnx
+import torch
+from numpy import ndarray
+from onnxruntime import InferenceSession, SessionOptions
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from PIL import Image
+from reference_autolink import Detector as ReferenceDetector
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dkpvid.checkpoint import load_weights
+from dkpvid.config import ModelConfig
+from dkpvid.models.detector import KeypointDetector
+from dkpvid.models.fused import FusedDetector
+from dkpvid.models.onnx_graph import DetectorGraph
+from dkpvid.runtimes import TorchRuntime, make_runtime
+from dkpvid.video.reader import VideoReader
+from dkpvid.video.resize import to_square
+
+Way = Callable[[ndarray], ndarray]
+"""From uint8 [batch, size, size, 3] RGB to keypoints [batch, keypoint, 2], (x, y) in [-1, 1]."""
+
+DEMO = Path(__file__).parent / "demo.mp4"
+SMALLER = 48
+"""Side of the smaller input that is tried with the 64-pixel network."""
+
+
+def reference_of(detector: KeypointDetector, config: ModelConfig) -> ReferenceDetector:
+    """The reference's network with our weights."""
+    reference = ReferenceDetector(config.num_keypoints, config.image_size, config.detector_width)
+    pairs = []
+    layers = iter(reference.conv)
+    for block in detector.down_blocks:
+        theirs = next(layers)
+        pairs += [(theirs.net[0], block.conv1), (theirs.net[2], block.norm1), (theirs.net[4], block.conv2)]
+        pairs += [(theirs.net[5], block.norm2)]
+        pairs += [(theirs.conv_res[0], block.skip_conv), (theirs.conv_res[2], block.skip_norm)]
+    for block in detector.up_blocks:
+        theirs = next(layers)
+        pairs += [(theirs.net[1], block.conv), (theirs.net[2], block.norm)]
+    pairs.append((next(layers), detector.head))
+    for theirs, ours in pairs:
+        theirs.load_state_dict(ours.state_dict())
+    return reference.eval()
+
+
+def random_detector(config: ModelConfig) -> KeypointDetector:
+    """Untrained, but with batch norm to fold."""
+    detector = KeypointDetector(config).eval()
+    for module in detector.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.normal_(module.running_mean, std=0.1)
+    return detector
+
+
+def plain(network: nn.Module, device: torch.device, memory_format: torch.memory_format) -> Way:
+    """A network that takes pictures in [-1, 1] and gives its keypoints first."""
+    network = network.to(device, memory_format=memory_format)
+
+    @torch.inference_mode()
+    def run(images: ndarray) -> ndarray:
+        pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        keypoints = network(pixels.contiguous(memory_format=memory_format))[0]
+        return keypoints.cpu().numpy()
+
+    return run
+
+
+def exact_ways(detector: KeypointDetector, config: ModelConfig, device: torch.device) -> dict[str, Way]:
+    """Those with the reference's keypoints."""
+    reference = plain(reference_of(detector, config), device, torch.contiguous_format)
+    ways = {
+        "reference, eager PyTorch": lambda images: reference(images)[:, :, ::-1],  # (row, column)
+        "training network in eval mode": plain(detector, device, torch.channels_last),
+        "`--runtime torch`": first(make_runtime(detector, device)),
+    }
+    if device.type == "cpu":
+        ways["`--runtime onnx`"] = first(make_runtime(detector, device, name="onnx"))
+    return ways
+
+
+def inexact_ways(detector: KeypointDetector, device: torch.device, calibration: ndarray) -> dict[str, Way]:
+    """Those that are faster, or were hoped to be, and move keypoints."""
+    ways = {"`--runtime torch --half`": first(make_runtime(detector, device, "bf16"))}
+    if device.type == "cuda":
+        ways["float16, PyTorch"] = first(TorchRuntime(FusedDetector(detector), device, torch.float16))
+        return ways
+    ways["int8, ONNX Runtime"] = int8(FusedDetector(detector), calibration)
+    if detector.image_size == 64:
+        small = FusedDetector(detector)
+        small.image_size = SMALLER
+        # The graph's heatmaps are for 32 x 32 cells; PyTorch takes any.
+        run = first(TorchRuntime(small, device, torch.float32))
+        ways[f"input of {SMALLER} pixels, PyTorch"] = lambda images: run(resized(images, SMALLER))
+    return ways
+
+
+def first(runtime: Callable[[ndarray], tuple[ndarray, ndarray]]) -> Way:
+    """Keypoints only."""
+    return lambda images: runtime(images)[0]
+
+
+def resized(images: ndarray, size: int) -> ndarray:
+    """Smaller squares."""
+    side = (size, size)
+    return np.stack(
+        [np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BILINEAR)) for image in images]
+    )
+
+
+class Frames(CalibrationDataReader):
+    """Feeds the calibration, 16 frames at a time."""
+
+    def __init__(self, frames: ndarray) -> None:
+        self.batches: Iterator[ndarray] = iter(np.split(frames[: len(frames) // 16 * 16], len(frames) // 16))
+
+    def get_next(self) -> dict[str, ndarray] | None:
+        """The next batch."""
+        batch = next(self.batches, None)
+        return None if batch is None else {"images": batch}
+
+
+def int8(network: FusedDetector, calibration: ndarray) -> Way:
+    """Convolutions in 8 bits, weights by channel, activations by their range over the calibration frames."""
+    graph = DetectorGraph(network)
+    graph.add_output("keypoints", graph.keypoints, graph.num_keypoints, 2)
+    options = SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        exact, prepared, quantized = (f"{folder}/{name}.onnx" for name in ("exact", "prepared", "quantized"))
+        onnx.save(graph.model(), exact)
+        quant_pre_process(exact, prepared)
+        quantize_static(
+            prepared,
+            quantized,
+            Frames(calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            op_types_to_quantize=["Conv"],
+        )
+        session = InferenceSession(quantized, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"images": images})[0]
+
+
+def seconds(ways: dict[str, Way], images: ndarray, repeats: int) -> dict[str, list[float]]:
+    """Of each way, one after the other, again and again."""
+    for way in ways.values():
+        way(images)
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            start = perf_counter()
+            way(images)
+            taken[name].append(perf_counter() - start)
+    return taken
+
+
+def work(
+    network: nn.Module, call: Callable[[torch.Tensor], object], pixels: torch.Tensor
+) -> tuple[float, float]:
+    """Floating-point operations of the convolutions for one frame, and the bytes that they must move."""
+    num_bytes = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal num_bytes
+        num_bytes += 4 * (inputs[0].numel() + output.numel())
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        call(pixels)
+    for hook in hooks:
+        hook.remove()
+    return counter.get_total_flops(), num_bytes
+
+
+def yardsticks(device: torch.device) -> dict[str, tuple[Way, int]]:
+    """What the machine can do: a large matrix product, with its operations; a large copy, with its bytes."""
+    a, b = torch.randn(2, 1536, 1536, device=device)
+    large = torch.zeros(16 * 2**20, device=device)
+    return {"product": (lambda _: a @ b, 2 * 1536**3), "copy": (lambda _: large.clone(), 8 * large.numel())}
+
+
+def frames_of(videos: list[Path], size: int) -> tuple[ndarray, ndarray]:
+    """Frames to calibrate with and frames to measure on: the two halves of each video."""
+    halves: tuple[list[ndarray], list[ndarray]] = [], []
+    for video in videos:
+        with VideoReader(video) as reader:
+            squares = [to_square(frame.image, size) for frame in reader if frame.index % 4 == 0]
+        halves[0].extend(squares[: len(squares) // 2])
+        halves[1].extend(squares[len(squares) // 2 :])
+    return np.stack(halves[0]), np.stack(halves[1])
+
+
+def print_speed(detector: KeypointDetector, config: ModelConfig, device: torch.device, repeats: int) -> None:
+    """The tables of one network."""
+    rng = np.random.default_rng(0)
+    size = config.image_size
+    images = rng.integers(0, 256, (32, size, size, 3), dtype=np.uint8)
+    reference, fused = reference_of(detector, config), FusedDetector(detector)
+    pixels = torch.zeros(1, 3, size, size)
+    counts = {
+        "reference": work(reference, reference, pixels),
+        "training": work(detector, detector, pixels),
+        "fused": work(fused, fused.logits, pixels),
+    }
+    weights = 4 * sum(parameter.numel() for parameter in fused.parameters())
+    sticks = yardsticks(device)
+    for threads in (1, 2) if device.type == "cpu" else (torch.get_num_threads(),):
+        torch.set_num_threads(threads)
+        exact = exact_ways(detector, config, device)
+        ways = exact | inexact_ways(detector, device, images)
+        for batch in (32, 1):
+            all_ways = ways | {name: way for name, (way, _) in sticks.items()}
+            taken = seconds(all_ways, images[:batch], repeats if batch > 1 else 4 * repeats)
+            peak, bandwidth = (amount / min(taken.pop(name)) for name, (_, amount) in sticks.items())
+            base = taken["reference, eager PyTorch"]
+            print(f"\n{size} pixels, {threads} thread(s), batch {batch}\n")
+            print("| way | frames/s | times the reference | by the fastest of each | GFLOP/s | of the peak |")
+            print("|---|---|---|---|---|---|")
+            for name, times in taken.items():
+                kind = next((kind for kind in counts if name.startswith(kind)), "fused")
+                rate = counts[kind][0] * batch / min(times)
+                cells = f"{rate / 1e9:.1f} | {rate / peak:.0%}" if name in exact else "|"
+                times_median, times_least = median(base) / median(times), min(base) / min(times)
+                speed = batch / median(times)
+                print(f"| {name} | {speed:.1f} | {times_median:.2f} | {times_least:.2f} | {cells} |")
+            flops, num_bytes = counts["fused"]
+            intensity = flops * batch / (num_bytes * batch + weights)
+            print(
+                f"\nThe fused network does {intensity:.0f} operations a byte at this batch; the machine has "
+                f"{peak / bandwidth:.0f}, at {peak / 1e9:.0f} GFLOP/s and {bandwidth / 1e9:.1f} GB/s."
+            )
+    print(f"\nGFLOP a frame: {', '.join(f'{name} {flops / 1e9:.2f}' for name, (flops, _) in counts.items())}")
+
+
+def print_accuracy(videos: list[Path], device: torch.device) -> None:
+    """How far the inexact ways move the keypoints of the package's weights."""
+    weights = load_weights(None)
+    size = weights.config.image_size
+    calibration, frames = frames_of(videos, size)
+    ways = exact_ways(weights.detector, weights.config, device)
+    reference = ways.pop("reference, eager PyTorch")
+    ways |= inexact_ways(weights.detector, device, calibration)
+    want = reference(frames)
+    print(f"\nKeypoints of {len(frames)} frames, distance from the reference's in pixels of {size}\n")
+    print("| way | mean | 95 % of them within | largest |\n|---|---|---|---|")
+    for name, way in ways.items():
+        moved = np.linalg.norm(way(frames) - want, axis=2) * (size - 1) / 2
+        print(f"| {name} | {moved.mean():.4f} | {np.percentile(moved, 95):.4f} | {moved.max():.4f} |")
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("videos", nargs="*", type=Path, default=[DEMO])
+    parser.add_argument("--device", default="cpu", type=torch.device)
+    parser.add_argument("--repeats", default=15, type=int)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores")
+    print_accuracy(arguments.videos, arguments.device)
+    config = ModelConfig(num_keypoints=16)
+    print_speed(random_detector(config), config, arguments.device, arguments.repeats)
+    weights = load_weights(None)
+    print_speed(weights.detector, weights.config, arguments.device, arguments.repeats)
+    print(f"\nload at the end {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

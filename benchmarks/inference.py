@@ -43,19 +43,17 @@ Way = Callable[[ndarray], ndarray]
 """From uint8 [batch, size, size, 3] RGB to keypoints [batch, keypoint, 2], (x, y) in [-1, 1]."""
 
 DEMO = Path(__file__).parent / "demo.mp4"
-SMALLER = 48
-"""Side of the smaller input that is tried with the 64-pixel network."""
+SMALLER = 48  # pixels; tried as the input of the 64-pixel network
 
 
 def reference_of(detector: KeypointDetector, config: ModelConfig) -> ReferenceDetector:
     """The reference's network with our weights."""
     reference = ReferenceDetector(config.num_keypoints, config.image_size, config.detector_width)
-    pairs = []
-    layers = iter(reference.conv)
+    pairs, layers = [], iter(reference.conv)
     for block in detector.down_blocks:
         theirs = next(layers)
-        pairs += [(theirs.net[0], block.conv1), (theirs.net[2], block.norm1), (theirs.net[4], block.conv2)]
-        pairs += [(theirs.net[5], block.norm2)]
+        pairs += [(theirs.net[0], block.conv1), (theirs.net[2], block.norm1)]
+        pairs += [(theirs.net[4], block.conv2), (theirs.net[5], block.norm2)]
         pairs += [(theirs.conv_res[0], block.skip_conv), (theirs.conv_res[2], block.skip_norm)]
     for block in detector.up_blocks:
         theirs = next(layers)
@@ -166,7 +164,9 @@ def int8(network: FusedDetector, calibration: ndarray) -> Way:
     return lambda images: session.run(None, {"images": images})[0]
 
 
-def seconds(ways: dict[str, Way], images: ndarray, repeats: int) -> dict[str, list[float]]:
+def seconds(
+    ways: dict[str, Callable[[ndarray], object]], images: ndarray, repeats: int
+) -> dict[str, list[float]]:
     """Of each way, one after the other, again and again."""
     for way in ways.values():
         way(images)
@@ -197,11 +197,15 @@ def work(
     return counter.get_total_flops(), num_bytes
 
 
-def yardsticks(device: torch.device) -> dict[str, tuple[Way, int]]:
+def yardsticks(device: torch.device) -> dict[str, tuple[Callable[[ndarray], object], int]]:
     """What the machine can do: a large matrix product, with its operations; a large copy, with its bytes."""
     a, b = torch.randn(2, 1536, 1536, device=device)
     large = torch.zeros(16 * 2**20, device=device)
-    return {"product": (lambda _: a @ b, 2 * 1536**3), "copy": (lambda _: large.clone(), 8 * large.numel())}
+    # Reading one number waits for the device.
+    return {
+        "product": (lambda _: (a @ b)[0, 0].item(), 2 * 1536**3),
+        "copy": (lambda _: large.clone()[0].item(), 8 * large.numel()),
+    }
 
 
 def frames_of(videos: list[Path], size: int) -> tuple[ndarray, ndarray]:

@@ -4,13 +4,16 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import DataError, UsageError
 from dkpvid.video.images import images_in
 from dkpvid.video.reader import VIDEO_SUFFIXES, find_videos
+from dkpvid.video.sources import STDIN, find_source
 
-STDIN = "-"
+LIST_SUFFIXES = frozenset({".csv", ".txt"})
+"""Of files that name an input a line."""
 
 VIDEO_OUTPUT_SUFFIX = ".dkp.mp4"
 """What the name of an annotated video ends with."""
@@ -21,25 +24,54 @@ def expand_inputs(inputs: Sequence[str], recursive: bool = False) -> list[str]:
 
     A folder that holds pictures is one video; any other folder stands for the video files in it, and with
     `recursive` for everything below it, but not for the annotated videos that were written there. Names with
-    wildcards may be quoted. What is named outright is taken as it is, whatever its suffix: reading it will
-    tell.
+    wildcards may be quoted. A list, `.txt` or `.csv`, holds such words, one a line, relative to the list;
+    lines that start with # are comments. What else is named outright is taken as it is, whatever its suffix:
+    reading it will tell.
 
     Raises:
-        DataError: a folder or a pattern holds no video.
+        DataError: a folder, a pattern or a list holds no video, or a list cannot be read.
     """
     found: list[str] = []
     for text in inputs:
         path = Path(text)
-        if text == STDIN or "://" in text or path.is_file():
-            found.append(text)
-        elif path.is_dir():
-            found += _videos_in(path, recursive)
-        elif matches := sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 (patterns may be absolute)
-            for match in matches:
-                found += _videos_in(Path(match), recursive) if Path(match).is_dir() else [match]
+        if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
+            found += _videos_listed(path, recursive)
         else:
-            raise DataError(f"{text}: no such file or folder; check the path, or quote the pattern")
+            found += _videos_named(text, recursive)
     return list(dict.fromkeys(found))
+
+
+def _videos_named(text: str, recursive: bool) -> list[str]:
+    path = Path(text)
+    if path.is_dir():
+        return _videos_in(path, recursive)
+    if path.is_file() or find_source(text).kind != "file":
+        return [text]
+    found: list[str] = []
+    for match in sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 (patterns may be absolute)
+        found += _videos_in(Path(match), recursive) if Path(match).is_dir() else [match]
+    if not found:
+        raise DataError(f"{text}: no such file or folder; check the path, or quote the pattern")
+    return found
+
+
+def _videos_listed(path: Path, recursive: bool) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a list of videos, one a line ({error})") from error
+    found: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line or line.startswith("#"):
+            continue
+        is_elsewhere = find_source(line).kind != "file"
+        try:
+            found += _videos_named(line if is_elsewhere else str(path.parent / line), recursive)
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from error
+    if not found:
+        raise DataError(f"{path}: a list without videos; write one a line")
+    return found
 
 
 def _videos_in(folder: Path, recursive: bool) -> list[str]:
@@ -60,20 +92,34 @@ def _videos_in(folder: Path, recursive: bool) -> list[str]:
 def output_stems(videos: Sequence[str]) -> list[str]:
     """What each video's outputs are called, before their suffixes: different for every video.
 
-    >>> output_stems(["a/clip.mp4", "b/clip.avi", "-"])
-    ['clip', 'clip-2', 'stdin']
+    >>> output_stems(["a/clip.mp4", "b/clip.avi", "-", "rtsp://me:secret@cam/door", "0"])
+    ['clip', 'clip-2', 'stdin', 'door', 'camera-0']
     """
     stems: list[str] = []
     for video in videos:
-        path = Path(video)
-        # A folder may be given as "." or "..".
-        stem = "stdin" if video == STDIN else (path.resolve().name if path.is_dir() else path.stem) or "video"
+        stem = _stem(video)
         candidate, number = stem, 1
         while candidate in stems:
             number += 1
             candidate = f"{stem}-{number}"
         stems.append(candidate)
     return stems
+
+
+def _stem(video: str) -> str:
+    path, source = Path(video), find_source(video)
+    if "://" in video:
+        parts = urlsplit(video)
+        return Path(parts.path).stem or parts.hostname or "video"
+    if video == STDIN or source.format:
+        return source.name.replace(" ", "-")
+    # A folder may be given as "." or "..".
+    return (path.resolve().name if path.is_dir() else path.stem) or "video"
+
+
+def comes_once(video: str) -> bool:
+    """True for standard input, cameras and live streams, which cannot be read a second time."""
+    return find_source(video).kind in ("pipe", "live")
 
 
 def parse_region(text: str) -> Region | Literal["auto"] | None:

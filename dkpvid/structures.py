@@ -44,6 +44,9 @@ class VideoInfo:
     is_deinterlaced: bool = False
     """True when interlaced pictures were made whole."""
 
+    can_reopen: bool = True
+    """False for what comes once: standard input, cameras and live streams."""
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences for the user about what may spoil the result."""
@@ -82,7 +85,8 @@ class Frame:
     time_seconds: float
     """Presentation time."""
     flags: tuple[str, ...] = ()
-    """Remarks such as `time_estimated` (the file gave no time) or `corrupt` (concealed by the decoder)."""
+    """Remarks: `time_estimated` (the file gave no time), `corrupt` (concealed by the decoder), `resized` (to
+    the size of the first), `reconnected` (the first after a live stream was lost)."""
     region: Region | None = None
     """The part to look at, which may reach beyond the frame; None = nobody chose one."""
 

@@ -25,6 +25,7 @@ from dkpvid.schema import TrackHeader, to_json
 from dkpvid.smoothing import Smoother, kept_back, make_smoother
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
 from dkpvid.video.reader import VideoReader
+from dkpvid.video.sources import find_source
 from dkpvid.windows import LOOKAHEAD, follow
 
 
@@ -74,7 +75,7 @@ class Tracker:
         precision = "bf16" if config.half and computes_bfloat16(device) else "32"
         self.detector = Detector(weights, device, precision, config.runtime)
 
-    def open(self, source: str | Path) -> VideoReader:
+    def open(self, source: str | Path, should_stop: Callable[[], bool] = lambda: False) -> VideoReader:
         """The video, ready to be read; see `VideoReader`."""
         config = self.config
         return VideoReader(
@@ -84,6 +85,7 @@ class Tracker:
             deinterlace=config.deinterlace,
             start_seconds=config.start_seconds,
             end_seconds=config.end_seconds,
+            should_stop=should_stop,
         )
 
     def fingerprint(self, source: str | Path) -> str:
@@ -220,18 +222,19 @@ def track_video(
     """Track one video from start to end, feeding the outputs as it goes.
 
     Args:
-        source: A video file, a folder of frames, a strip, a GIF, or `-` for standard input.
+        source: A video file, a folder of frames, a strip, a GIF, a URL, the number of a camera, or `-` for
+            standard input.
         tracker: The model.
         make_sinks: Makes the outputs once the video is open. They are completed when the video ends, or when
             tracking is stopped; after an error they are aborted.
         journal: Remembers the detections; those that are in it already are not made again.
         on_frame: Called with the number of frames looked at so far.
-        should_stop: Asked before every frame; what was read by then is completed.
+        should_stop: Asked before every frame, and while one is waited for; what came before is completed.
 
     Raises:
         VideoError: the video cannot be read, or holds no frame.
     """
-    with tracker.open(source) as reader, ExitStack() as after_error:
+    with tracker.open(source, should_stop) as reader, ExitStack() as after_error:
         sinks = make_sinks(tracker.header(reader.info))
         for sink in sinks:
             after_error.callback(sink.abort)
@@ -247,7 +250,8 @@ def track_video(
                     sink.write(piece)
         lost = tuple(reader.lost)
         if not pieces:
-            raise VideoError(f"{source}: {_why_empty(lost, feed.is_stopped)}")
+            name = find_source(source).name
+            raise VideoError(f"{name}: {_why_empty(lost, feed.is_stopped)}")
         for sink in sinks:
             sink.close(lost)
         return TrackedVideo(tracker.header(reader.info), Track.concatenate(pieces), lost, feed.is_stopped)
@@ -268,13 +272,14 @@ class _Feed:
     def __iter__(self) -> Iterator[Frame]:
         for frame in self.reader:
             if self.should_stop():
-                self.is_stopped = True
-                if self.journal:
-                    self.journal.close()
-                return
+                break
             for drawing in self.drawings:
                 drawing.keep(frame)
             yield frame
+        # Where data is waited for, the reader itself ends on request.
+        self.is_stopped = self.should_stop()
+        if self.is_stopped and self.journal:
+            self.journal.close()
 
 
 def _why_empty(lost: Sequence[LostPacket], is_stopped: bool) -> str:

@@ -112,8 +112,9 @@ def test_each_frame_may_have_its_own_region(tiny: Detector, rng: np.random.Gener
     alone = [found_in(tiny, [frame], region=region) for frame, region in zip(frames, regions, strict=True)]
     expected = Track.concatenate(alone)
     assert expected.region is None
-    np.testing.assert_allclose(together.xy, expected.xy, rtol=0, atol=1e-4)
-    np.testing.assert_allclose(together.covariance, expected.covariance, rtol=1e-4)
+    # In pixels of the frame; float32 in batches of different sizes rounds differently.
+    np.testing.assert_allclose(together.xy, expected.xy, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(together.covariance, expected.covariance, rtol=1e-3)
     np.testing.assert_allclose(together.confidence, expected.confidence, rtol=0, atol=1e-5)
 
 

@@ -15,11 +15,15 @@ from dkpvid.inputs import expand_inputs, output_stems, parse_region
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with videos here and there; they are never opened, only named."""
     for name in (
-        "b10.mp4", "b9.MP4", "notes.txt", "strip.png.txt", ".hidden.mp4", "b9.dkp.mp4", "sub/c.avi",
-        "sub/deep/d.mkv", "texts/readme.md", "[odd] name.mp4",
+        "b10.mp4", "b9.MP4", "notes.md", "empty.txt", "strip.png.txt", ".hidden.mp4", "b9.dkp.mp4",
+        "sub/c.avi", "sub/deep/d.mkv", "texts/readme.md", "[odd] name.mp4",
     ):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
+    (tmp_path / "list.txt").write_text("# mine\nb10.mp4\n\n sub \nframes\nrtsp://camera/1\nb9.*\n")
+    (tmp_path / "sub/list.CSV").write_bytes(b"\xef\xbb\xbfc.avi\r\n../b10.mp4\r\n1\r\n")
+    (tmp_path / "wrong.txt").write_text("b10.mp4\nmissing.mp4\n")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
     (tmp_path / "frames").mkdir()
     for name in ("1.png", "2.png"):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "frames" / name)
@@ -32,7 +36,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (["b10.mp4", "b9.MP4"], False, ["b10.mp4", "b9.MP4"]),
         (["b10.mp4", "b10.mp4", "-", "-"], False, ["b10.mp4", "-"]),
-        (["notes.txt"], False, ["notes.txt"]),
+        (["notes.md"], False, ["notes.md"]),
+        (["0", "00"], False, ["0", "00"]),
+        (["list.txt"], False, ["b10.mp4", "sub/c.avi", "frames", "rtsp://camera/1", "b9.MP4", "b9.dkp.mp4"]),
+        (
+            ["list.txt"],
+            True,
+            ["b10.mp4", "sub/c.avi", "sub/deep/d.mkv", "frames", "rtsp://camera/1", "b9.MP4", "b9.dkp.mp4"],
+        ),
+        (["sub/list.CSV", "sub/c.avi"], False, ["sub/c.avi", "sub/../b10.mp4", "1"]),
         (["b9.dkp.mp4"], False, ["b9.dkp.mp4"]),
         (["rtsp://camera/1"], False, ["rtsp://camera/1"]),
         (["."], False, ["[odd] name.mp4", "b9.MP4", "b10.mp4"]),
@@ -59,6 +71,9 @@ def test_a_folder_is_read_in_natural_order(folder: Path) -> None:
     [
         ("missing.mp4", False, "missing.mp4: no such file or folder; check the path"),
         ("*.xyz", False, r"\*\.xyz: no such file or folder; .*quote the pattern"),
+        ("empty.txt", False, "empty.txt: a list without videos; write one a line"),
+        ("wrong.txt", False, "wrong.txt, line 2: missing.mp4: no such file or folder"),
+        ("binary.txt", False, "binary.txt: not a list of videos, one a line"),
         ("texts", False, "texts: no videos in this folder; -r also looks in its subfolders"),
         ("texts", True, "texts: no videos in this folder$"),
     ],
@@ -72,6 +87,7 @@ def test_no_two_videos_have_the_same_outputs(folder: Path) -> None:
     videos = ["a/clip.mp4", "b/clip.avi", "clip-2.mp4", "-", "stdin.mp4", "c/clip.mp4"]
     stems = output_stems(videos)
     assert stems == ["clip", "clip-2", "clip-2-2", "stdin", "stdin-2", "clip-3"]
+    assert output_stems(["https://host/a/clip.ts?key=1", "tcp://10.0.0.1:99"]) == ["clip", "10.0.0.1"]
     assert output_stems(["frames", ".", "my.clip.v2.mp4"]) == ["frames", folder.name, "my.clip.v2"]
 
 

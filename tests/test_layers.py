@@ -17,19 +17,21 @@ PACKAGE = Path(__file__).parents[1] / "dkpvid"
 # From the bottom. "" is the package itself, and a folder's name its `__init__.py`.
 ROWS = (
     # Knows nothing of ours.
-    {"", "ahead", "errors", "files", "models", "progress", "shapes", "video", "video.deinterlace"},
+    {"", "ahead", "errors", "files", "models", "progress", "shapes", "video"}
+    | {"video.background", "video.clock", "video.sources"},
     {"coordinates"},
     # The vocabulary, and small helpers that only raise our errors.
-    {"devices", "downloads", "models.loading", "pickles", "structures"},
+    {"devices", "downloads", "models.loading", "pickles", "structures", "video.deinterlace"},
     {"config", "torch_files"},
     # Tools and building blocks, which do not know each other.
     {"annotate", "joints", "journal", "kalman", "metrics", "schema", "subject"}
     | {"models.detector", "models.edge_map", "models.perceptual"}
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.
-    {"annotations", "formats", "losses", "smoothing", "track_file", "windows"}
-    | {"models.decoder", "models.dpt", "models.fused", "models.small_depth", "video.containers"},
-    {"models.autolink", "models.onnx_graph", "paper_sets", "regression", "video.reader"},
+    {"annotations", "formats", "losses", "smoothing", "track_file", "windows", "video.coded"}
+    | {"models.decoder", "models.dpt", "models.fused", "models.small_depth"},
+    {"models.autolink", "models.onnx_graph", "paper_sets", "regression", "video.containers"},
+    {"video.reader"},
     # Where models, frames and files meet.
     {"checkpoint", "inputs", "labels", "runtimes", "video.random_access"},
     {"data", "detect", "render", "runs"},

@@ -15,7 +15,7 @@ from dkpvid.cli.shared import EXIT_PARTIAL, say
 from dkpvid.errors import DataError, DkpvidError, printable
 from dkpvid.files import remove_leftovers
 from dkpvid.formats import FORMATS, JsonLinesStream
-from dkpvid.inputs import STDIN
+from dkpvid.inputs import comes_once
 from dkpvid.progress import ProgressReport
 from dkpvid.schema import TrackHeader
 from dkpvid.track_file import read_fingerprint
@@ -73,7 +73,7 @@ def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> in
         return EXIT_PARTIAL if tracked else error.exit_code
     except OSError as error:
         # The second name, when there is one, is the final name of a file that was to be renamed.
-        place = error.filename2 or error.filename or job.source
+        place = error.filename2 or error.filename or job.name
         say(f"error: {place}: {error.strerror}; choose another folder with -o")
         return EXIT_PARTIAL if tracked else DataError.exit_code
     if job.journal_path and not stop:
@@ -87,7 +87,7 @@ def _can_be_skipped(job: Job, tracker: "Tracker", manner: Manner) -> bool:
         return False
     if is_done(job, tracker.fingerprint(job.source), manner):
         if not manner.quiet:
-            say(f"{job.source}: skipped, its outputs are complete")
+            say(f"{job.name}: skipped, its outputs are complete")
         return True
     for path in job.paths:
         remove_leftovers(path)
@@ -128,29 +128,27 @@ def _track(
     def make_sinks(header: TrackHeader) -> "list[TrackSink]":
         nonlocal drawing
         for remark in () if manner.quiet else header.source.remarks:
-            say(f"warning: {job.source}: {remark}")
+            say(f"warning: {job.name}: {remark}")
         if job.stem is None:
             return [JsonLinesStream(sys.stdout, header)]
         sinks: list[TrackSink] = [
             FORMATS[name](path, header) for name, path in zip(job.formats, job.data_paths, strict=True)
         ]
-        can_read_again = job.source != STDIN
-        if job.video_path and not (
-            can_read_again and not fits_in_memory(header.source, tracker.frames_in_flight(header.source))
-        ):
+        info = header.source
+        if job.video_path and (not info.can_reopen or fits_in_memory(info, tracker.frames_in_flight(info))):
             drawing = _new_drawing(job.video_path, header, manner)
             sinks.append(drawing)
         return sinks
 
     journal = None
-    if job.journal_path and job.source != STDIN:
+    if job.journal_path and not comes_once(job.source):
         journal = Journal(
             job.journal_path,
             tracker.fingerprint(job.source),
             batch_size=tracker.config.batch_size,
             resume=manner.resume,
         )
-    with ProgressReport(printable(f"tracking {job.source}"), "frames", None, manner.quiet) as progress:
+    with ProgressReport(printable(f"tracking {job.name}"), "frames", None, manner.quiet) as progress:
         tracked = track_video(
             job.source,
             tracker,
@@ -176,9 +174,9 @@ def _draw(
     num_requests = len(stop)
     with (
         ProgressReport(
-            printable(f"drawing {job.source}"), "frames", len(tracked.track), manner.quiet
+            printable(f"drawing {job.name}"), "frames", len(tracked.track), manner.quiet
         ) as progress,
-        tracker.open(job.source) as reader,
+        tracker.open(job.source, lambda: len(stop) > num_requests) as reader,
     ):
         redraw(
             reader,
@@ -204,7 +202,7 @@ def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None",
     if tracked.lost:
         first = tracked.lost[0]
         say(
-            f"warning: {job.source}: {len(tracked.lost)} damaged part(s) passed over, the first at packet "
+            f"warning: {job.name}: {len(tracked.lost)} damaged part(s) passed over, the first at packet "
             f"{first.packet} ({first.reason}); {len(tracked.track)} frame(s) tracked",
         )
         return EXIT_PARTIAL
@@ -212,7 +210,7 @@ def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None",
         written = ", ".join(str(path) for path in job.paths)
         degrees = tracked.header.source.rotation_degrees
         turned = f" (turned by {degrees} degrees)" if degrees else ""
-        say(f"{job.source}{turned}: {len(tracked.track)} frame(s) -> {written or 'stdout'}")
+        say(f"{job.name}{turned}: {len(tracked.track)} frame(s) -> {written or 'stdout'}")
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS
 from dkpvid.inputs import VIDEO_OUTPUT_SUFFIX, expand_inputs, output_stems
+from dkpvid.video.sources import find_source
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class Job:
     """Where the outputs go, without their suffixes; None = JSON Lines to stdout."""
     formats: tuple[str, ...]
     with_video: bool
+
+    @property
+    def name(self) -> str:
+        """What messages call the video."""
+        return find_source(self.source).name
 
     @property
     def data_paths(self) -> list[Path]:

@@ -16,7 +16,10 @@ from dkpvid.inputs import parse_region
 def track(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="VIDEO...", help="Videos, folders, image strips, patterns, or - for stdin."),
+        typer.Argument(
+            metavar="VIDEO...",
+            help="Videos, folders, image strips, patterns, lists, URLs, cameras (0), or - for stdin.",
+        ),
     ],
     output: Annotated[
         str, typer.Option("--output", "-o", help="Folder to write to; - = JSON Lines to stdout.")

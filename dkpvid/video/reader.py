@@ -1,6 +1,6 @@
 """Reading a video once from start to end: upright RGB frames with their own times."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -49,7 +49,9 @@ class VideoReader:
     Damaged stretches are passed over and listed in `lost`. A video may turn out to have no frames.
 
     Args:
-        source: A file, a folder of frames, a URL that FFmpeg understands, or `-` for standard input.
+        source: A file, a folder of frames, a URL that FFmpeg understands, the number of a camera, or `-` for
+            standard input. Live streams are opened again when they are lost; the first frame after that is
+            flagged `reconnected`.
         stream: Which of a file's video streams to read, from 0; None takes the best, cover pictures aside.
         apply_rotation: Turn and mirror the frames as the file says they should be shown.
         deinterlace: Make interlaced pictures whole, one frame for one; others stay as they are.
@@ -57,6 +59,7 @@ class VideoReader:
         fps: Frames per second of pictures; videos have their own times.
         start_seconds: Frames before this time are decoded and dropped; indices count from the file's first.
         end_seconds: Frames at and after this time are not read.
+        should_stop: Asked while a pipe, a camera or a stream is waited for. The video ends there.
 
     Raises:
         VideoError: the source cannot be read.
@@ -76,6 +79,7 @@ class VideoReader:
         fps: float = PICTURES_FPS,
         start_seconds: float | None = None,
         end_seconds: float | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.lost: list[LostPacket] = []
         """What could not be decoded so far; complete after the last frame."""
@@ -94,6 +98,7 @@ class VideoReader:
                 deinterlace=deinterlace,
                 thread_type=thread_type,
                 lost=self.lost,
+                should_stop=should_stop,
             )
             self.info, frames = self._container.info, self._container.frames
         self._frames = _between(frames, start_seconds, end_seconds)

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from dkpvid.errors import UsageError, VideoError
 from dkpvid.structures import LostPacket
+from dkpvid.video.sources import Source
 
 ThreadType = Literal["AUTO", "SLICE"]
 """AUTO decodes several frames at once; SLICE only parts of one frame."""
@@ -29,11 +30,11 @@ class DamagedError(Exception):
     """The stream has a damaged packet, or kept back frames."""
 
 
-def open_stream(source: str, *, number: int | None, thread_type: ThreadType) -> VideoStream:
+def open_stream(source: Source, *, number: int | None, thread_type: ThreadType) -> VideoStream:
     """Open a video; its container is `stream.container`, which the caller closes.
 
     Args:
-        source: A path, or a URL or `pipe:0` that FFmpeg understands.
+        source: What to open.
         number: Which of the file's video streams, from 0; None takes the best that is not a cover picture.
         thread_type: How the decoder may use several processor cores.
 
@@ -43,25 +44,29 @@ def open_stream(source: str, *, number: int | None, thread_type: ThreadType) -> 
     """
     _check_file(source)
     try:
-        # FFmpeg takes the name `concat:x.mp4` for a command, but no absolute path. Tags not in UTF-8 must
-        # not keep anybody from their video.
-        place = str(Path(source).absolute()) if Path(source).is_file() else source
-        container = av.open(place, metadata_errors="replace")
+        # Tags that are not UTF-8 must not keep anybody from their video.
+        container = av.open(
+            source.url,
+            format=source.format,
+            options=source.options,
+            timeout=source.timeout_seconds,
+            metadata_errors="replace",
+        )
     except av.error.FFmpegError as error:
         raise VideoError(_why_unreadable(source, error)) from error
     try:
         # FFmpeg plays text files as ANSI art.
         if container.format.name == "tty":
-            raise VideoError(f"{source}: a text file, not a video; give a video file")
-        stream = _choose(container.streams.video, container.streams.best("video"), source, number)
+            raise VideoError(f"{source.name}: a text file, not a video; give a video file")
+        stream = _choose(container.streams.video, container.streams.best("video"), source.name, number)
         if getattr(stream, "codec_context", None) is None:
             raise VideoError(
-                f"{source}: no decoder for its video; convert it with `ffmpeg -i INPUT output.mp4`"
+                f"{source.name}: no decoder for its video; convert it with `ffmpeg -i INPUT output.mp4`"
             )
         if stream.width * stream.height > MAX_PIXELS:
             raise VideoError(
-                f"{source}: frames of {stream.width} x {stream.height} pixels by its header, above the limit "
-                f"of {MAX_PIXELS / 1e6:.0f} megapixels; the header is damaged, or scale the video down"
+                f"{source.name}: frames of {stream.width} x {stream.height} pixels by its header, above the "
+                f"limit of {MAX_PIXELS / 1e6:.0f} megapixels; the header is damaged, or scale the video down"
             )
         # A size that changes within the stream is held to the same limit.
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
@@ -72,12 +77,15 @@ def open_stream(source: str, *, number: int | None, thread_type: ThreadType) -> 
     return stream
 
 
-def decode(stream: VideoStream, lost: list[LostPacket] | None) -> Iterator[VideoFrame]:
+def decode(
+    stream: VideoStream, lost: list[LostPacket] | None, numbers: Iterator[int]
+) -> Iterator[VideoFrame]:
     """Decode a stream in presentation order, passing over what is damaged.
 
     Args:
         stream: As `open_stream` gave it.
         lost: Grows by each packet that is not decoded. None = do not pass over: stop at the first damage.
+        numbers: Each packet takes one.
 
     Raises:
         DamagedError: `lost` is None, and there is damage; all frames before it may not have come out.
@@ -87,11 +95,11 @@ def decode(stream: VideoStream, lost: list[LostPacket] | None) -> Iterator[Video
     def report(number: int, time_seconds: float | None, error: av.error.FFmpegError) -> None:
         if lost is None:
             raise DamagedError from error
-        lost.append(LostPacket(number, time_seconds, str(error.strerror)))
+        lost.append(LostPacket(number, time_seconds, _reason(error)))
 
-    number = -1
     try:
-        for number, packet in enumerate(stream.container.demux(stream)):  # type: ignore[attr-defined]
+        for packet in stream.container.demux(stream):  # type: ignore[attr-defined]
+            number = next(numbers)
             # To the decoder an empty packet is the end; some AVI files have empty ones for repeated pictures.
             if packet.size == 0:
                 continue
@@ -105,11 +113,11 @@ def decode(stream: VideoStream, lost: list[LostPacket] | None) -> Iterator[Video
             num_received += len(pictures)
             yield from pictures
     except av.error.FFmpegError as error:
-        report(number + 1, None, error)
+        report(next(numbers), None, error)
     try:
         pictures = stream.decode(None)
     except av.error.FFmpegError as error:
-        report(number + 1, None, error)
+        report(next(numbers), None, error)
         pictures = []
     num_received += len(pictures)
     yield from pictures
@@ -129,23 +137,44 @@ def _choose(streams: tuple[VideoStream, ...], best: object, source: str, number:
     return next((stream for stream in moving if stream is best), moving[0])
 
 
-def _check_file(source: str) -> None:
-    if source.startswith("pipe:") or "://" in source:
+def _check_file(source: Source) -> None:
+    path = Path(source.url)
+    if source.format == "v4l2" and not path.exists():
+        raise VideoError(f"{source.name}: there is no {path}; plug a camera in, or give another number")
+    if source.kind != "file":
         return
-    path = Path(source)
     if not path.exists():
-        raise VideoError(f"{source}: no such file; check the path")
+        raise VideoError(f"{source.name}: no such file; check the path")
     if path.is_file() and path.stat().st_size == 0:
-        raise VideoError(f"{source}: an empty file (0 bytes); copy or record it again")
+        raise VideoError(f"{source.name}: an empty file (0 bytes); copy or record it again")
 
 
-def _why_unreadable(source: str, error: av.error.FFmpegError) -> str:
-    if Path(source).is_file() and _is_mp4_without_index(Path(source)):
+def why_not_piped(source: Source, reason: str) -> str:
+    """The error of a pipe that gives no frames."""
+    return (
+        f"{source.name}: not a video that a pipe can carry ({reason}); an MP4 may have its index at the end: "
+        "pipe Matroska (`ffmpeg -i INPUT -c copy -f matroska -`) or MPEG-TS, or give the file"
+    )
+
+
+def _why_unreadable(source: Source, error: av.error.FFmpegError) -> str:
+    if source.kind == "pipe":
+        return why_not_piped(source, _reason(error))
+    if source.kind == "file" and _is_mp4_without_index(Path(source.url)):
         return (
-            f"{source}: an MP4 without its index (moov), so the recording was cut off; "
+            f"{source.name}: an MP4 without its index (moov), so the recording was cut off; "
             "repair it with `untrunc` and an intact video of the same camera, or record it again"
         )
-    return f"{source}: not a readable video ({error.strerror}); check it with `ffprobe`, or convert it"
+    if source.kind == "file":
+        return (
+            f"{source.name}: not a readable video ({_reason(error)}); check it with `ffprobe`, or convert it"
+        )
+    return f"{source.name}: cannot be opened ({_reason(error)}); check it with `ffplay`"
+
+
+def _reason(error: av.error.FFmpegError) -> str:
+    # What FFmpeg says when we interrupt it.
+    return "no data in time" if isinstance(error, av.error.ExitError) else str(error.strerror)
 
 
 def _is_mp4_without_index(path: Path) -> bool:

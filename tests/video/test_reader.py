@@ -1,7 +1,5 @@
 """Frames, times and remarks of every kind of source, against the ffmpeg program where it is installed."""
 
-import subprocess
-import sys
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -398,12 +396,6 @@ class TestStreams:
         path = write(tmp_path / "one.mp4", make_clip())
         with pytest.raises(UsageError, match=r"no video stream 1; it has 1, counted from 0"):
             VideoReader(path, stream=1)
-
-    def test_standard_input(self) -> None:
-        program = "from dkpvid.video.reader import VideoReader\nprint(len(list(VideoReader('-'))))"
-        clip = make_clip(container="matroska")
-        result = subprocess.run([sys.executable, "-c", program], input=clip, capture_output=True, check=True)
-        assert result.stdout == b"24\n"
 
 
 class TestErrors:

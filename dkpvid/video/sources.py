@@ -1,0 +1,121 @@
+"""What an input is to FFmpeg: a file, standard input, a camera, or an address in a network."""
+
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import url2pathname
+
+STDIN = "-"
+
+TIMEOUT_SECONDS = 10.0
+"""After so long without data a live stream counts as lost; opening one may take as long."""
+
+_DOWNLOAD_TIMEOUT_SECONDS = 30.0
+"""Longer than FFmpeg takes for the attempts below."""
+
+_DOWNLOAD_OPTIONS = {
+    # Microseconds without data, after which FFmpeg asks again for the rest: at once, after 1 s and after 3 s.
+    "rw_timeout": "5000000",
+    "reconnect": "1",
+    "reconnect_streamed": "1",
+    "reconnect_delay_max": "4",
+}
+
+
+Kind = Literal["file", "pipe", "download", "live"]
+"""A live source has no end of its own: when it falls silent, it is opened again. A pipe comes once."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input, and how to open it."""
+
+    path: str
+    """As the user gave it, but for a password in it."""
+    name: str
+    """What messages call it."""
+    url: str
+    """What FFmpeg calls it."""
+    kind: Kind
+    format: str | None = None
+    """FFmpeg's name for the format; None = by the content."""
+    options: dict[str, str] = field(default_factory=dict)
+    """FFmpeg's options."""
+    timeout_seconds: float | None = None
+    """How long to wait for data; None = for ever."""
+
+
+def find_source(given: str | Path) -> Source:
+    """Tell what an input is.
+
+    A number is a camera, unless there is a file of that name. Whatever has `://` in it is an address: what
+    comes over HTTP is a download with an end, all else (rtsp, rtmp, srt, udp, tcp, ...) is live.
+    """
+    text = str(given)
+    if text == STDIN:
+        # In contrast to `pipe:0`, this can go back where a file was redirected.
+        return Source(path=text, name="stdin", url="fd:", kind="pipe")
+    if (camera := re.fullmatch(r"(/dev/video)?([0-9]+)", text)) and (camera[1] or not Path(text).exists()):
+        return _camera(text, int(camera[2]))
+    if "://" in text:
+        return _address(text)
+    path = Path(text)
+    is_pipe = path.exists() and not (path.is_file() or path.is_dir())
+    # FFmpeg takes the name `concat:x.mp4` for a command, but no absolute path.
+    url = str(path.absolute()) if path.exists() else text
+    return Source(path=text, name=text, url=url, kind="pipe" if is_pipe else "file")
+
+
+def _camera(text: str, number: int) -> Source:
+    formats = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
+    return Source(
+        path=text,
+        name=f"camera {number}",
+        url=_camera_url(number),
+        kind="live",
+        format=formats.get(sys.platform, "v4l2"),
+        # The default of avfoundation, 29.97, is one that hardly any camera offers.
+        options={"framerate": "30"} if sys.platform == "darwin" else {},
+        timeout_seconds=TIMEOUT_SECONDS,
+    )
+
+
+def _camera_url(number: int) -> str:
+    if sys.platform == "darwin":
+        return f"{number}:none"
+    if sys.platform == "win32":
+        import av  # cameras go by their names there, which only FFmpeg knows
+
+        cameras = [device for device in av.enumerate_input_devices("dshow") if "video" in device.media_types]
+        return f"video={cameras[number].name if number < len(cameras) else number}"
+    return f"/dev/video{number}"
+
+
+def _address(text: str) -> Source:
+    parts = urlsplit(text)
+    host = parts.netloc.rpartition("@")[2]
+    shown = text if host == parts.netloc else urlunsplit(parts._replace(netloc=f"***@{host}"))
+    scheme = parts.scheme.lower()
+    if scheme == "file":
+        return Source(path=text, name=text, url=url2pathname(parts.path), kind="file")
+    if scheme in ("http", "https"):
+        return Source(
+            path=shown,
+            name=shown,
+            url=text,
+            kind="download",
+            options=_DOWNLOAD_OPTIONS,
+            timeout_seconds=_DOWNLOAD_TIMEOUT_SECONDS,
+        )
+    return Source(
+        path=shown,
+        name=shown,
+        url=text,
+        kind="live",
+        # Over UDP, a busy machine loses packets, and firewalls stop them.
+        options={"rtsp_flags": "prefer_tcp"} if scheme.startswith("rtsp") else {},
+        timeout_seconds=TIMEOUT_SECONDS,
+    )

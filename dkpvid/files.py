@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,11 +55,47 @@ def put_in_place(temporary: Path, path: Path) -> None:
     """
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
-    # Temporary files are private; the result should have the rights of any new file.
+    _make_public(temporary, 0o666)
+    temporary.replace(path)
+
+
+def temporary_folder_beside(path: Path) -> Path:
+    """A new, empty folder in the same folder, to be given to `put_folder_in_place` when it is filled."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent))
+
+
+def put_folder_in_place(temporary: Path, path: Path) -> None:
+    """Rename a finished folder, replacing the folder that is there.
+
+    The old folder steps aside for the new one, and is removed only when that has taken its place. Nothing is
+    flushed to disk, which would take long for thousands of files.
+
+    Raises:
+        OSError: something that is not a folder has that name.
+    """
+    _make_public(temporary, 0o777)
+    if not path.is_dir():
+        temporary.rename(path)
+        return
+    aside = temporary_folder_beside(path)
+    old = aside / path.name
+    try:
+        path.rename(old)
+        temporary.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _make_public(temporary: Path, rights: int) -> None:
+    """Temporary files are private; the result should have the rights of any new file."""
     umask = os.umask(0)
     os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
-    temporary.replace(path)
+    temporary.chmod(rights & ~umask)
 
 
 @contextmanager

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from dkpvid.files import cache_folder, put_in_place, temporary_beside, write_then_rename
+from dkpvid.files import (
+    cache_folder,
+    put_folder_in_place,
+    put_in_place,
+    temporary_beside,
+    temporary_folder_beside,
+    write_then_rename,
+)
 
 
 def test_a_temporary_file_is_hidden_beside_its_place(tmp_path: Path) -> None:
@@ -59,6 +66,65 @@ def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path, umask: int, rig
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == rights
+
+
+def filled_folder(path: Path) -> Path:
+    """A new folder beside a path, with one file."""
+    folder = temporary_folder_beside(path)
+    assert folder.parent == path.parent
+    assert folder.name.startswith(".")
+    (folder / "new.json").write_text("new")
+    return folder
+
+
+def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "clip.dkp.openpose"
+    put_folder_in_place(filled_folder(path), path)
+    (path / "old.json").write_text("old")
+    put_folder_in_place(filled_folder(path), path)
+    assert [file.name for file in path.iterdir()] == ["new.json"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "clip.dkp.openpose"
+    path.write_text("old")
+    with pytest.raises(OSError, match="openpose"):
+        put_folder_in_place(filled_folder(path), path)
+    assert path.read_text() == "old"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are a POSIX matter")
+def test_a_link_is_replaced_and_its_folder_kept(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "clip.dkp.openpose", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "old.json").write_text("old")
+    path.symlink_to(elsewhere)
+    put_folder_in_place(filled_folder(path), path)
+    assert not path.is_symlink()
+    assert [file.name for file in path.iterdir()] == ["new.json"]
+    assert [file.name for file in elsewhere.iterdir()] == ["old.json"]
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "clip.dkp.openpose"
+    path.mkdir()
+    (path / "old.json").write_text("old")
+    folder = filled_folder(path)
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self == folder:
+            raise OSError("refused")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="refused"):
+        put_folder_in_place(folder, path)
+    assert [file.name for file in path.iterdir()] == ["old.json"]
+    assert sorted(tmp_path.iterdir()) == sorted([path, folder])
 
 
 def test_the_cache_folder_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

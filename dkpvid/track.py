@@ -1,7 +1,7 @@
 """`track`: find the keypoints in every frame of a video, smooth them over time, write and draw them."""
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -213,7 +213,7 @@ def _rate_filled(track: Track, area: Regions) -> Track:
 def track_video(
     source: str | Path,
     tracker: Tracker,
-    make_sinks: Callable[[TrackHeader], Sequence[TrackSink]],
+    make_sinks: Callable[[TrackHeader], Iterable[TrackSink]],
     *,
     journal: Journal | None = None,
     on_frame: Callable[[int, VideoInfo], None] = lambda done, info: None,
@@ -235,9 +235,10 @@ def track_video(
         VideoError: the video cannot be read, or holds no frame.
     """
     with tracker.open(source, should_stop) as reader, ExitStack() as after_error:
-        sinks = make_sinks(tracker.header(reader.info))
-        for sink in sinks:
+        sinks = []
+        for sink in make_sinks(tracker.header(reader.info)):
             after_error.callback(sink.abort)
+            sinks.append(sink)
         feed = _Feed(
             reader, [sink for sink in sinks if isinstance(sink, AnnotatedVideo)], journal, should_stop
         )

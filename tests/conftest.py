@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +46,25 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def transformers() -> Any:
-    """The package; a missing one skips, or fails under DKPVID_REQUIRE=transformers."""
-    try:
-        return importlib.import_module("transformers")
-    except ImportError:
-        message = "transformers is not installed: its depth networks cannot be compared with or used"
-        if "transformers" in os.environ.get("DKPVID_REQUIRE", "").split(","):
-            pytest.fail(message)
-        pytest.skip(message)
+def need_package() -> Callable[[str], Any]:
+    """Imports a package; a missing one skips, or fails where DKPVID_REQUIRE names it."""
+
+    def need(name: str) -> Any:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            message = f"{name} is not installed"
+            if name.partition(".")[0] in os.environ.get("DKPVID_REQUIRE", "").split(","):
+                pytest.fail(message)
+            pytest.skip(message)
+
+    return need
+
+
+@pytest.fixture(scope="session")
+def transformers(need_package: Callable[[str], Any]) -> Any:
+    """The package whose depth networks are compared with and used."""
+    return need_package("transformers")
 
 
 @pytest.fixture(scope="session")

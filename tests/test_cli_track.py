@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import jaxtyping
 import numpy as np
 import pandas as pd
@@ -428,8 +429,10 @@ def test_quiet_is_silent(clip: Path, out: Path, track: Track, capfd: pytest.Capt
 
 
 def test_all_formats_say_the_same(clip: Path, out: Path, track: Track) -> None:
-    assert track(clip, "-o", out, "--no-video", "--format", "json, jsonl,csv,json").exit_code == 0
-    assert names_in(out) == ["clip.dkp.csv", "clip.dkp.json", "clip.dkp.jsonl"]
+    formats = "json, jsonl,csv,json,coco,openpose,sleap-h5,nwb"
+    assert track(clip, "-o", out, "--no-video", "--format", formats).exit_code == 0
+    suffixes = ["coco.json", "csv", "json", "jsonl", "nwb", "openpose", "sleap.h5"]
+    assert names_in(out) == [f"clip.dkp.{suffix}" for suffix in suffixes]
     content = document(out / "clip.dkp.json")
     lines, whole = read_track(out / "clip.dkp.jsonl"), read_track(out / "clip.dkp.json")
     assert lines.complete and whole.complete
@@ -437,6 +440,43 @@ def test_all_formats_say_the_same(clip: Path, out: Path, track: Track) -> None:
     assert lines.header == whole.header
     table = pd.read_csv(out / "clip.dkp.csv", header=[0, 1, 2], index_col=0).to_numpy()
     np.testing.assert_array_equal(table.reshape(NUM_FRAMES, 6, 3)[..., :2], places(content))
+    results = [entry["keypoints"] for entry in json.loads((out / "clip.dkp.coco.json").read_text())]
+    np.testing.assert_array_equal(np.reshape(results, (NUM_FRAMES, 6, 3))[..., :2], places(content))
+    files = sorted((out / "clip.dkp.openpose").iterdir())
+    values = [json.loads(path.read_text())["people"][0]["pose_keypoints_2d"] for path in files]
+    np.testing.assert_array_equal(np.reshape(values, (NUM_FRAMES, 6, 3)), table.reshape(NUM_FRAMES, 6, 3))
+    with h5py.File(out / "clip.dkp.sleap.h5") as file:
+        np.testing.assert_allclose(file["tracks"][0].T, places(content), rtol=0, atol=0.005001)
+    with h5py.File(out / "clip.dkp.nwb") as file:
+        series = [file[f"processing/behavior/PoseEstimation/kp{i}"] for i in range(6)]
+        values = np.stack([part["data"][:] for part in series], axis=1)
+        np.testing.assert_allclose(values, places(content), rtol=0, atol=0.0051)
+        times = [row["time"] for row in content["frames"]]
+        np.testing.assert_allclose(series[5]["timestamps"], times, rtol=0, atol=1e-6)
+
+
+def test_a_format_whose_package_is_missing_is_told_first(
+    clip: Path, out: Path, track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynwb", None)
+    monkeypatch.setattr("dkpvid.checkpoint.load_weights", None)
+    result = track(clip, "-o", out, "--format", "json,nwb")
+    assert result.exit_code == 2
+    assert_one_line(result, "error: format nwb needs pynwb", 'pip install "dkpvid[nwb]"')
+    assert not out.exists()
+
+
+def test_a_writer_that_fails_to_begin_takes_the_others_with_it(
+    clip: Path, out: Path, track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dkpvid.formats.sleap.Hdf5File", full)
+    result = track(clip, "-o", out, "--format", "json,openpose,sleap-h5")
+    assert result.exit_code == 4
+    assert_one_line(result, "No space left on device")
+    assert names_in(out) == []
 
 
 def test_either_runtime_gives_the_same(clip: Path, out: Path, track: Track) -> None:

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "dkpvid"
 # From the bottom. "" is the package itself, and a folder's name its `__init__.py`.
 ROWS = (
     # Knows nothing of ours.
-    {"", "ahead", "errors", "files", "models", "progress", "shapes", "video"}
+    {"", "ahead", "errors", "files", "formats.hdf5", "models", "progress", "shapes", "video"}
     | {"video.background", "video.clock", "video.sources"},
     {"coordinates"},
     # The vocabulary, and small helpers that only raise our errors.
@@ -28,12 +28,13 @@ ROWS = (
     | {"models.detector", "models.edge_map", "models.perceptual"}
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.
-    {"annotations", "formats", "losses", "smoothing", "track_file", "windows", "video.coded"}
+    {"annotations", "formats.base", "losses", "smoothing", "track_file", "windows", "video.coded"}
     | {"models.decoder", "models.dpt", "models.fused", "models.small_depth"},
     {"models.autolink", "models.onnx_graph", "paper_sets", "regression", "video.containers"},
-    {"video.reader"},
+    {"formats.coco", "formats.deeplabcut", "formats.native", "formats.nwb", "formats.openpose"}
+    | {"formats.sleap", "video.reader"},
     # Where models, frames and files meet.
-    {"checkpoint", "inputs", "labels", "runtimes", "video.random_access"},
+    {"checkpoint", "formats", "inputs", "labels", "runtimes", "video.random_access"},
     {"data", "detect", "render", "runs"},
     {"depth_estimators", "export", "fitting"},
     {"depth"},
@@ -115,7 +116,8 @@ def test_imports_are_recognised(source: str, names: list[str]) -> None:
 def test_tracking_loads_nothing_that_only_training_needs() -> None:
     loaded = loaded_by("import dkpvid.track, dkpvid.cli")
     assert {"torch", "av", "dkpvid.video.writer"} <= loaded
-    foreign = {"decord", "onnx", "onnxruntime", "scipy", "tensorboard", "timm", "torchvision", "transformers"}
+    foreign = {"decord", "h5py", "onnx", "onnxruntime", "pynwb", "scipy", "tensorboard", "timm"}
+    foreign |= {"torchvision", "transformers"}
     ours = {"annotations", "data", "depth", "depth_estimators", "distill", "evaluate", "fitting", "losses"}
     ours |= {"runs", "train", "video.random_access"}
     ours |= {"models.autolink", "models.decoder", "models.dpt", "models.perceptual", "models.small_depth"}

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,20 +125,20 @@ def _track(
 
     drawing: AnnotatedVideo | None = None
 
-    def make_sinks(header: TrackHeader) -> "list[TrackSink]":
+    def make_sinks(header: TrackHeader) -> "Iterator[TrackSink]":
         nonlocal drawing
-        for remark in () if manner.quiet else header.source.remarks:
+        info = header.source
+        for remark in () if manner.quiet else info.remarks:
             say(f"warning: {job.name}: {remark}")
         if job.stem is None:
-            return [JsonLinesStream(sys.stdout, header)]
-        sinks: list[TrackSink] = [
-            FORMATS[name](path, header) for name, path in zip(job.formats, job.data_paths, strict=True)
-        ]
-        info = header.source
+            yield JsonLinesStream(sys.stdout, header)
+            return
+        # One by one: where one cannot be made, those before it are cleaned up.
+        for name, path in zip(job.formats, job.data_paths, strict=True):
+            yield FORMATS[name](path, header)
         if job.video_path and (not info.can_reopen or fits_in_memory(info, tracker.frames_in_flight(info))):
             drawing = _new_drawing(job.video_path, header, manner)
-            sinks.append(drawing)
-        return sinks
+            yield drawing
 
     journal = None
     if job.journal_path and not comes_once(job.source):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dkpvid.errors import UsageError
-from dkpvid.formats import FORMATS
+from dkpvid.formats import FORMATS, check_format
 from dkpvid.inputs import VIDEO_OUTPUT_SUFFIX, expand_inputs, output_stems
 from dkpvid.video.sources import find_source
 
@@ -56,13 +56,13 @@ def plan(
     """What to do, all of it checked before anything is done.
 
     Raises:
-        UsageError: an unknown format, a folder that cannot be written to, an output that is there already.
+        UsageError: a format that is unknown or needs a missing package, a folder that cannot be written to,
+            an output that is there already.
         DataError: an input names no video.
     """
     names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
     for name in names:
-        if name not in FORMATS:
-            raise UsageError(f"unknown format {name!r}; choose from {', '.join(FORMATS)}")
+        check_format(name)
     if output != "-":
         check_folder(Path(output))
     sources = expand_inputs(inputs, recursive)

@@ -10,6 +10,7 @@ from dkpvid.cli.jobs import Manner, overall_exit_code, run_job
 from dkpvid.cli.plan import plan
 from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request, reported_errors
 from dkpvid.config import SmoothingConfig, TrackConfig
+from dkpvid.formats import FORMATS
 from dkpvid.inputs import parse_region
 
 
@@ -24,7 +25,9 @@ def track(
     output: Annotated[
         str, typer.Option("--output", "-o", help="Folder to write to; - = JSON Lines to stdout.")
     ] = ".",
-    formats: Annotated[str, typer.Option("--format", help="json, jsonl, csv; several with commas.")] = "json",
+    formats: Annotated[
+        str, typer.Option("--format", help=f"{', '.join(FORMATS)}; several with commas.")
+    ] = "json",
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated MP4.")] = True,
     weights: Annotated[
         str | None,

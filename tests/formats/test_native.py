@@ -1,4 +1,4 @@
-"""The files: their content, and that none is ever seen half written."""
+"""JSON and JSON Lines: their content, round trips, and the stream for pipes."""
 
 import io
 import json
@@ -7,57 +7,13 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from dkpvid.formats import FORMATS, JsonLinesStream
+from dkpvid.formats import JsonLinesStream
 from dkpvid.schema import header_record
-from dkpvid.structures import Track
 from dkpvid.track_file import read_track
+from tests.formats.writing import write
 from tests.test_schema import LOST, assert_same_track, make_header, make_track, validator
-
-
-def write(name: str, folder: Path, track: Track, num_parts: int = 2) -> Path:
-    path = folder / f"clip{FORMATS[name].suffix}"
-    writer = FORMATS[name](path, make_header())
-    for part in np.array_split(np.arange(len(track)), num_parts):
-        writer.write(track[slice(part[0], part[-1] + 1)] if len(part) else track[0:0])
-    writer.close(LOST)
-    return path
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_the_final_name_appears_at_close(rng: np.random.Generator, tmp_path: Path, name: str) -> None:
-    path = tmp_path / "new folder" / f"clip{FORMATS[name].suffix}"
-    writer = FORMATS[name](path, make_header())
-    writer.write(make_track(rng))
-    assert not path.exists()
-    writer.close(())
-    writer.abort()  # does nothing any more
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_abort_leaves_nothing_and_harms_nothing(rng: np.random.Generator, tmp_path: Path, name: str) -> None:
-    path = tmp_path / f"clip{FORMATS[name].suffix}"
-    path.write_text("an earlier result")
-    writer = FORMATS[name](path, make_header())
-    writer.write(make_track(rng))
-    writer.abort()
-    writer.abort()
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
-    assert path.read_text() == "an earlier result"
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_failed_close_leaves_nothing(rng: np.random.Generator, tmp_path: Path, name: str) -> None:
-    path = tmp_path / f"clip{FORMATS[name].suffix}"
-    path.mkdir()  # a file cannot take its place
-    writer = FORMATS[name](path, make_header())
-    writer.write(make_track(rng))
-    with pytest.raises(OSError, match=path.name):
-        writer.close(())
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("name", ["json", "jsonl"])
@@ -87,26 +43,6 @@ def test_document_and_lines_say_the_same(rng: np.random.Generator, tmp_path: Pat
     assert frames == lines[1:-1]
     assert {"type": "end", "frames": num_frames, "lost": lost} == lines[-1]
     assert sum('"type":"frame"' in line for line in text.splitlines()) == num_frames, "a line per frame"
-
-
-def test_csv_loads_in_pandas(rng: np.random.Generator, tmp_path: Path) -> None:
-    track = make_track(rng)
-    path = write("csv", tmp_path, track)
-    table = pd.read_csv(path, header=[0, 1, 2], index_col=0)
-    assert table.columns.names == ["scorer", "bodyparts", "coords"]
-    assert list(table.index) == [0, 1, 2, 3, 4]
-    assert table.columns[0] == ("dkpvid-taichi-rgb", "k00", "x")
-    values = table.to_numpy().reshape(5, 3, 3)
-    np.testing.assert_allclose(values[..., :2], track.xy, rtol=0, atol=0.005001)
-    np.testing.assert_allclose(values[..., 2], track.confidence, rtol=0, atol=0.5001e-4)
-    assert np.isnan(values[3, :, :2]).all()
-    first_cells = [line.split(",")[0] for line in path.read_text().splitlines()]
-    assert first_cells == ["scorer", "bodyparts", "coords", "0", "1", "2", "3", "4"]
-
-
-def test_csv_keeps_the_frame_numbers(rng: np.random.Generator, tmp_path: Path) -> None:
-    table = pd.read_csv(write("csv", tmp_path, make_track(rng)[0:5][2:]), header=[0, 1, 2], index_col=0)
-    assert list(table.index) == [2, 3, 4]
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")

@@ -10,6 +10,8 @@ from dkpvid.shapes import Float
 
 # Keeps the position along an edge finite when its two ends coincide.
 EPSILON = 1e-8
+PAIRS_AT_ONCE = 8
+"""Few enough to stay in the processor's cache, many enough to keep a GPU busy."""
 
 
 class EdgeMap(nn.Module):
@@ -48,9 +50,9 @@ def draw_edge_map(
 ) -> Float[Tensor, "batch 1 size size"]:
     """At each pixel, the strongest of all links: max over pairs of weight * exp(-distance^2 / variance).
 
-    Only the strongest link reaches the output, so only it gets a gradient. The forward pass keeps a running
-    (maximum, pair) and the backward pass looks again at that one pair: memory is O(batch x pixels), whatever
-    the number of pairs.
+    Only the strongest link reaches the output, so only it gets a gradient. The forward pass looks at a few
+    pairs at a time and keeps a running (maximum, pair), and the backward pass looks again at that one pair:
+    memory is O(batch x pixels), whatever the number of pairs.
 
     Args:
         keypoints: (x, y) in [-1, 1]; pixels lie at linspace(-1, 1, size).
@@ -67,63 +69,68 @@ def draw_edge_map(
 class _StrongestEdge(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, keypoints: Tensor, weights: Tensor, variance: float, size: int) -> Tensor:
-        batch, num_keypoints, _ = keypoints.shape
+        _, start, edge, squared_length = _edges(keypoints)
         grid = torch.linspace(-1, 1, size, device=keypoints.device, dtype=keypoints.dtype)
-        x, y = grid.view(1, 1, size), grid.view(1, size, 1)
         # Comparing logarithms takes one exp for the picture instead of one per pair.
-        log_weights = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
-        best = keypoints.new_full((batch, size, size), -torch.inf)
-        best_pair = torch.zeros((batch, size, size), dtype=torch.int64, device=keypoints.device)
-        pairs = torch.triu_indices(num_keypoints, num_keypoints, 1, device=keypoints.device)
-        for pair, (i, j) in enumerate(pairs.T.tolist()):
-            start, end = keypoints[:, i, :, None, None], keypoints[:, j, :, None, None]
-            distance, _, _, _ = _distance_to_edge(x, y, start.unbind(1), end.unbind(1))
-            value = log_weights[pair] - distance / variance
-            is_better = value > best
-            best = torch.where(is_better, value, best)
-            best_pair.masked_fill_(is_better, pair)
-        picture = best.exp()
-        ctx.save_for_backward(keypoints, weights, best_pair, picture, pairs)
+        log_weights = weights.clamp_min(torch.finfo(weights.dtype).tiny).log().view(-1, 1, 1)
+        least = keypoints.new_full((len(keypoints), size, size), torch.inf)
+        best_pair = torch.zeros_like(least, dtype=torch.int64)
+        for first in range(0, len(weights), PAIRS_AT_ONCE):
+            some = slice(first, first + PAIRS_AT_ONCE)
+            start_x, start_y = start[:, some, :, None, None].unbind(2)  # [batch pair 1 1]
+            edge_x, edge_y = edge[:, some, :, None, None].unbind(2)
+            share = 1 / squared_length[:, some, None, None]
+            # What depends on x or y alone is a line of pixels: [batch pair 1 size], [batch pair size 1].
+            x, y = grid - start_x, grid.unsqueeze(1) - start_y
+            along = (x * (edge_x * share) + y * (edge_y * share)).clamp_(0, 1)
+            # In units of an edge's width, its profile is exp(-distance^2).
+            x, y, edge_x, edge_y = (value * variance**-0.5 for value in (x, y, edge_x, edge_y))
+            distance = torch.addcmul(x, along, edge_x, value=-1).square_()
+            offset_y = torch.addcmul(y, along, edge_y, value=-1)
+            value, pair = distance.addcmul_(offset_y, offset_y).sub_(log_weights[some]).min(dim=1)
+            best_pair = torch.where(value < least, pair + first, best_pair)
+            least = torch.minimum(least, value)
+        picture = least.neg_().exp_()
+        ctx.save_for_backward(keypoints, weights, best_pair, picture)
         ctx.variance = variance  # type: ignore[attr-defined]
         return picture
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        keypoints, weights, best_pair, picture, pairs = ctx.saved_tensors  # type: ignore[attr-defined]
+        keypoints, weights, best_pair, picture = ctx.saved_tensors  # type: ignore[attr-defined]
+        pairs, start, edge, squared_length = _edges(keypoints)
         size = picture.shape[1]
         grid = torch.linspace(-1, 1, size, device=keypoints.device, dtype=keypoints.dtype)
-        pixel_pair = best_pair.flatten(1)  # [batch, pixel]
-        ends = pairs[:, pixel_pair]  # [2, batch, pixel]
-        x = grid.repeat(size)
-        y = grid.repeat_interleave(size)
-        keypoint_x, keypoint_y = keypoints.unbind(2)
-        start = keypoint_x.gather(1, ends[0]), keypoint_y.gather(1, ends[0])
-        end = keypoint_x.gather(1, ends[1]), keypoint_y.gather(1, ends[1])
-        _, along, offset_x, offset_y = _distance_to_edge(x, y, start, end)
+        pair = best_pair.flatten(1)  # [batch pixel]
+        edge_x, edge_y = edge[..., 0].gather(1, pair), edge[..., 1].gather(1, pair)
+        from_start_x = grid.repeat(size) - start[..., 0].gather(1, pair)
+        from_start_y = grid.repeat_interleave(size) - start[..., 1].gather(1, pair)
+        along = ((from_start_x * edge_x + from_start_y * edge_y) / squared_length.gather(1, pair)).clamp_(
+            0, 1
+        )
 
         weighted = grad.flatten(1) * picture.flatten(1)
         # d exp(-|r|^2 / v) with r = pixel - nearest point: moving an end moves that point by its share. Where
         # the position along the edge is free, r is perpendicular to it, so its own change does not count.
-        pull = 2 * weighted / ctx.variance  # type: ignore[attr-defined]
+        pull = weighted * (2 / ctx.variance)  # type: ignore[attr-defined]
+        pull_x = pull * torch.addcmul(from_start_x, along, edge_x, value=-1)
+        pull_y = pull * torch.addcmul(from_start_y, along, edge_y, value=-1)
+        by_pixel = torch.stack([pull_x, pull_y, along * pull_x, along * pull_y, weighted])
+        by_pair = torch.zeros((len(by_pixel), *squared_length.shape), dtype=grad.dtype, device=grad.device)
+        by_pair.scatter_add_(2, pair.expand_as(by_pixel), by_pixel)
+
+        on_both, on_end = by_pair[:2].permute(1, 2, 0), by_pair[2:4].permute(1, 2, 0)  # [batch pair 2]
         grad_keypoints = torch.zeros_like(keypoints)
-        for axis, offset in enumerate((offset_x, offset_y)):
-            gradient = torch.zeros_like(keypoint_x)
-            gradient.scatter_add_(1, ends[0], pull * (1 - along) * offset)
-            gradient.scatter_add_(1, ends[1], pull * along * offset)
-            grad_keypoints[:, :, axis] = gradient
-        grad_weights = torch.zeros_like(weights)
-        grad_weights.scatter_add_(0, pixel_pair.flatten(), weighted.flatten())
-        return grad_keypoints, grad_weights / weights.clamp_min(torch.finfo(weights.dtype).tiny), None, None
+        grad_keypoints.index_add_(1, pairs[0], on_both - on_end).index_add_(1, pairs[1], on_end)
+        grad_weights = by_pair[4].sum(0) / weights.clamp_min(torch.finfo(weights.dtype).tiny)
+        return grad_keypoints, grad_weights, None, None
 
 
-def _distance_to_edge(
-    x: Tensor, y: Tensor, start: tuple[Tensor, ...], end: tuple[Tensor, ...]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Squared distance, position along the edge in [0, 1], and the offset (x, y) from the nearest point."""
-    edge_x, edge_y = end[0] - start[0], end[1] - start[1]
-    from_start_x, from_start_y = x - start[0], y - start[1]
-    length = edge_x.square() + edge_y.square() + EPSILON
-    along = ((from_start_x * edge_x + from_start_y * edge_y) / length).clamp(0, 1)
-    offset_x, offset_y = from_start_x - along * edge_x, from_start_y - along * edge_y
-    return offset_x.square() + offset_y.square(), along, offset_x, offset_y
+def _edges(keypoints: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The pairs [2 pair]; where each starts and the way to its end [batch pair 2]; its squared length."""
+    num_keypoints = keypoints.shape[1]
+    pairs = torch.triu_indices(num_keypoints, num_keypoints, 1, device=keypoints.device)
+    start = keypoints[:, pairs[0]]
+    edge = keypoints[:, pairs[1]] - start
+    return pairs, start, edge, edge.square().sum(dim=2) + EPSILON

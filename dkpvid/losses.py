@@ -26,9 +26,10 @@ def perceptual_loss(
     """
     with torch.no_grad():
         wanted = network(target)
-    distance = F.mse_loss if squared else F.l1_loss
+    distance = torch.square if squared else torch.abs
+    # A sum that is divided, not a mean: the gradient of a mean is another array of the features' size.
     losses = [
-        distance(got.float(), want.float()) / scale
+        distance(got.float() - want).sum() / (got.numel() * scale)
         for got, want, scale in zip(network(reconstruction), wanted, network.scales, strict=True)
     ]
     return torch.stack(losses).sum()

@@ -1,17 +1,15 @@
 """`distill`: fit AutoLink to RGB frames under a frozen teacher that sees their depth maps."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from dkpvid.checkpoint import load_weights
 from dkpvid.config import DistillConfig, ModelConfig
-from dkpvid.data import FramePairs, load_frames
+from dkpvid.data import FramePairs
 from dkpvid.depth import load_depth
 from dkpvid.devices import choose_device
 from dkpvid.errors import UsageError
-from dkpvid.fitting import fit, load_perceptual_net
+from dkpvid.fitting import SILENT, Callbacks, fit, load_perceptual_net, read_frames
 from dkpvid.losses import distillation_loss, perceptual_loss
 from dkpvid.models.autolink import AutoLink
 from dkpvid.models.detector import Detections
@@ -19,14 +17,10 @@ from dkpvid.models.detector import Detections
 
 def distill(
     config: DistillConfig,
+    callbacks: Callbacks = SILENT,
     *,
     resume: bool = False,
     overwrite: bool = False,
-    on_video: Callable[[int, int], None] = lambda done, total: None,
-    on_remark: Callable[[str], None] = lambda remark: None,
-    on_depth: Callable[[int, int], None] = lambda done, total: None,
-    on_step: Callable[[int, float | None], None] = lambda step, loss: None,
-    should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Fit the student: paint the picture back, and agree with what the teacher sees in the depth map.
 
@@ -35,13 +29,9 @@ def distill(
 
     Args:
         config: What to train, on what, under which teacher, and where to.
+        callbacks: What to tell and ask on the way.
         resume: Go on from the run folder's checkpoint; the result is that of an uninterrupted run.
         overwrite: Replace a run that is already there.
-        on_video: Called while videos are read, with (done, in all).
-        on_remark: Called with a line for each video that could not be read as asked.
-        on_depth: Called while depth maps are made, with (frames done, in all).
-        on_step: Called after every step, with (steps done, latest known loss).
-        should_stop: Asked after every step.
 
     Returns:
         The number of steps done so far; see `dkpvid.fitting.fit` for what can go wrong.
@@ -55,16 +45,8 @@ def distill(
     # In eval mode and without gradients: the teacher does not move.
     teacher = weights.detector.to(device).requires_grad_(False)
     perceptual_net = load_perceptual_net(config.perceptual, config.perceptual_weights).to(device)
-    images = load_frames(
-        config.data,
-        config.model.image_size,
-        workers=config.workers,
-        decoder=config.decoder,
-        on_video=on_video,
-    )
-    for remark in images.remarks:
-        on_remark(remark)
-    depth = load_depth(images, config.depth, device, on_frame=on_depth)
+    images = read_frames(config, callbacks)
+    depth = load_depth(images, config.depth, device, on_frame=callbacks.on_depth)
 
     def losses(model: AutoLink, batch: Tensor) -> dict[str, Tensor]:
         # Image and depth map are channels of one array, so they were mirrored together.
@@ -79,16 +61,8 @@ def distill(
         total = config.perceptual_weight * perceptual + config.gamma * agreement
         return {"loss": total, "perceptual": perceptual, "distillation": agreement}
 
-    return fit(
-        config,
-        FramePairs(images, depth),
-        losses,
-        rgb_of,
-        resume=resume,
-        overwrite=overwrite,
-        on_step=on_step,
-        should_stop=should_stop,
-    )
+    frames = FramePairs(images, depth)
+    return fit(config, frames, losses, rgb_of, callbacks, resume=resume, overwrite=overwrite)
 
 
 def rgb_of(batch: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,7 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from dkpvid.config import TrainConfig
-from dkpvid.data import batches
+from dkpvid.data import FrameSet, batches, load_frames
 from dkpvid.devices import autocast, choose_device
 from dkpvid.downloads import VGG16, fetch
 from dkpvid.errors import TrainingError, UsageError
@@ -34,16 +36,34 @@ class FrameSource(Protocol):
         """uint8 [batch, size, size, channel]: RGB, a depth map, or RGB and a depth map."""
 
 
+@dataclass(frozen=True)
+class Callbacks:
+    """What a run tells whoever started it, and what it asks them."""
+
+    on_video: Callable[[int, int], None] = lambda done, total: None
+    """Called while videos are read, with (done, in all)."""
+    on_remark: Callable[[str], None] = lambda remark: None
+    """Called with a line for each video that could not be read as asked."""
+    on_depth: Callable[[int, int], None] = lambda done, total: None
+    """Called while depth maps are made, with (frames done, in all)."""
+    on_step: Callable[[int, float | None], None] = lambda step, loss: None
+    """Called after every step, with (steps done, latest known loss)."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Asked after every step."""
+
+
+SILENT = Callbacks()
+
+
 def fit(
     config: TrainConfig,
     frames: FrameSource,
     compute_losses: Callable[[AutoLink, Tensor], Mapping[str, Tensor]],
     network_input: Callable[[Tensor], Tensor],
+    callbacks: Callbacks = SILENT,
     *,
     resume: bool = False,
     overwrite: bool = False,
-    on_step: Callable[[int, float | None], None] = lambda step, loss: None,
-    should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Train until `config.steps`, or until asked to stop; either way the run folder can be resumed.
 
@@ -53,10 +73,9 @@ def fit(
         compute_losses: From the model and a batch [batch, channel, size, size] in [-1, 1], the losses by
             name; the one called "loss" is minimised, the others are logged beside it.
         network_input: The RGB part of a batch that the model sees, for previews.
+        callbacks: Of them, `on_step` and `should_stop`.
         resume: Go on from the run folder's checkpoint; the result is that of an uninterrupted run.
         overwrite: Replace a run that is already there.
-        on_step: Called after every step, with (steps done, latest known loss).
-        should_stop: Asked after every step.
 
     Returns:
         The number of steps done so far.
@@ -74,13 +93,15 @@ def fit(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     first_step = run.load(model, optimizer)
-    preview = network_input(to_images(frames.read(spread(len(frames), PREVIEW_IMAGES)), device))
+    some_frames = torch.from_numpy(frames.read(spread(len(frames), PREVIEW_IMAGES)))
+    preview = network_input(to_images(some_frames.to(device)))
     order = batches(len(frames), config.batch_size, config.seed, first_step)
+    upcoming = read_ahead(frames, order, device)
     latest_loss: float | None = None
     started = time.perf_counter()
     model.train()
     for step in range(first_step + 1, config.steps + 1):
-        batch = to_images(frames.read(next(order)), device)
+        batch = to_images(next(upcoming))
         if config.flip:
             batch = random_flip(batch)
         with autocast(device, config.precision):
@@ -89,7 +110,7 @@ def fit(
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-        is_stopping = should_stop()
+        is_stopping = callbacks.should_stop()
         is_last = is_stopping or step == config.steps
         if step % config.log_every == 0 or step % config.checkpoint_every == 0 or is_last:
             values = {name: loss.item() for name, loss in losses.items()}  # the only wait for the device
@@ -103,10 +124,48 @@ def fit(
             run.save_preview(step, preview, reconstruct(model, preview, config.mask_ratio))
         if step % config.checkpoint_every == 0 or is_last:
             run.save(step, model, optimizer)
-        on_step(step, latest_loss)
+        callbacks.on_step(step, latest_loss)
         if is_stopping:
             return step
     return config.steps
+
+
+def read_frames(config: TrainConfig, callbacks: Callbacks) -> FrameSet:
+    """The frames of the data that a run is about; see `dkpvid.data.load_frames`."""
+    frames = load_frames(
+        config.data,
+        config.model.image_size,
+        workers=config.workers,
+        decoder=config.decoder,
+        on_video=callbacks.on_video,
+    )
+    for remark in frames.remarks:
+        callbacks.on_remark(remark)
+    return frames
+
+
+def read_ahead(
+    frames: FrameSource, order: Iterator[ndarray], device: torch.device
+) -> Iterator[UInt8[Tensor, "batch size size channel"]]:
+    """Batches on the device, each read in the background while the one before it is worked on.
+
+    Args:
+        frames: Where to read.
+        order: The frames' numbers, batch by batch, without end.
+        device: Where to put them.
+    """
+
+    def read() -> Tensor:
+        pixels = torch.from_numpy(frames.read(next(order)))
+        # Only from pinned memory does a copy run beside the network.
+        return pixels.pin_memory() if device.type == "cuda" else pixels
+
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(read)
+        while True:
+            pixels = upcoming.result()
+            upcoming = pool.submit(read)
+            yield pixels.to(device, non_blocking=True)
 
 
 def load_perceptual_net(name: str, weights: Path | None) -> Vgg16Features | MobileNetV1Features:
@@ -137,10 +196,9 @@ def load_perceptual_net(name: str, weights: Path | None) -> Vgg16Features | Mobi
 
 
 def to_images(
-    frames: UInt8[ndarray, "batch size size channel"], device: torch.device
+    pixels: UInt8[Tensor, "batch size size channel"],
 ) -> Float[Tensor, "batch channel size size"]:
     """Bytes to the networks' range, [-1, 1]."""
-    pixels = torch.from_numpy(frames).to(device, non_blocking=True)
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 

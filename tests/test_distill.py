@@ -18,7 +18,7 @@ from dkpvid.config import PRESETS, DepthConfig, DistillConfig, ModelConfig, Trai
 from dkpvid.data import FramePairs, FrameSet
 from dkpvid.distill import check_comparable, distill, embedding
 from dkpvid.errors import UsageError
-from dkpvid.fitting import random_flip
+from dkpvid.fitting import Callbacks, random_flip
 from dkpvid.losses import distillation_loss
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.train import train
@@ -158,7 +158,7 @@ def test_stopped_and_resumed_equals_uninterrupted(data: Path, teacher: Path, tmp
     distill(DistillConfig(**settings(data, whole), teacher=teacher))
     done: list[int] = []
     config = DistillConfig(**settings(data, parts), teacher=teacher)
-    distill(config, on_step=lambda step, loss: done.append(step), should_stop=lambda: len(done) >= 3)
+    distill(config, Callbacks(on_step=lambda step, _: done.append(step), should_stop=lambda: len(done) >= 3))
     distill(config, resume=True)
     first, second = load_file(whole / "checkpoint.safetensors"), load_file(parts / "checkpoint.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ import dkpvid.train
 from dkpvid.checkpoint import load_weights
 from dkpvid.cli import app
 from dkpvid.config import PRESETS, ModelConfig, TrainConfig
-from dkpvid.errors import TrainingError, UsageError
-from dkpvid.fitting import load_perceptual_net, random_flip, to_images
+from dkpvid.errors import DataError, TrainingError, UsageError
+from dkpvid.fitting import Callbacks, load_perceptual_net, random_flip, read_ahead, to_images
 from dkpvid.train import train
 
 pytestmark = pytest.mark.usefixtures("own_cache_and_perceptual_net")
@@ -116,8 +117,10 @@ def test_stopped_and_resumed_equals_uninterrupted(
     run, steps = tmp_path / "run", []
     done = train(
         config(data, run),
-        on_step=lambda step, loss: steps.append(step),
-        should_stop=lambda: len(steps) + 1 >= stop_after,
+        Callbacks(
+            on_step=lambda step, loss: steps.append(step),
+            should_stop=lambda: len(steps) + 1 >= stop_after,
+        ),
     )
     assert done == stop_after
     assert train(config(data, run), resume=True) == 12
@@ -228,8 +231,40 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
 def test_bytes_become_minus_one_to_one() -> None:
     frames = np.zeros((1, 2, 2, 3), np.uint8)
     frames[0, 0, 1] = (255, 0, 127)
-    images = to_images(frames, torch.device("cpu"))
+    images = to_images(torch.from_numpy(frames))
     torch.testing.assert_close(images[0, :, 0, 1], torch.tensor([1.0, -1.0, 127 / 127.5 - 1]))
+
+
+def test_batches_are_read_ahead_and_in_order() -> None:
+    """While batch n is worked on, batch n + 1 is read, and no more."""
+    numbers = iter(np.arange(8).reshape(4, 2))
+    begun: list[int] = []
+    may_read = threading.Semaphore(1)
+
+    class Slow:
+        def __len__(self) -> int:
+            return 8
+
+        def read(self, indices: np.ndarray) -> np.ndarray:
+            may_read.acquire()
+            begun.append(int(indices[0]))
+            return np.full((2, 4, 4, 3), indices[:, None, None, None], np.uint8)
+
+    upcoming = read_ahead(Slow(), numbers, torch.device("cpu"))
+    for first in (0, 2, 4):
+        assert next(upcoming)[:, 0, 0, 0].tolist() == [first, first + 1]
+        may_read.release()
+        deadline = time.monotonic() + 10
+        while begun[-1] != first + 2:
+            assert time.monotonic() < deadline, "nothing is read in the background"
+            time.sleep(0.001)
+    assert begun == [0, 2, 4, 6]
+    upcoming.close()
+
+
+def test_an_unreadable_batch_is_reported_by_the_loop(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="24 frames are fewer than one batch of 25"):
+        train(config(data, tmp_path / "run", batch_size=25))
 
 
 def test_perceptual_network_must_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,20 +100,20 @@ def run_training(
         overwrite: Replace the run in the folder.
         quiet: No progress.
     """
+    from dkpvid.fitting import Callbacks  # torch loads here, not for --help
+
     reading = ProgressReport("reading videos", "videos", None, quiet)
     seeing = ProgressReport("making depth maps", "frames", None, quiet)
     learning = ProgressReport(f"training {config.run}", "steps", config.steps, quiet)
     with interrupt_request() as stop, reading, seeing, learning:
-        done = run(
-            config,
-            resume=resume,
-            overwrite=overwrite,
+        callbacks = Callbacks(
             on_video=lambda count, total: reading.update(count, total=total),
             on_remark=lambda remark: typer.echo(f"warning: {printable(remark)}", err=True),
             on_depth=lambda count, total: seeing.update(count, total=total),
             on_step=lambda step, loss: learning.update(step, "" if loss is None else f"loss {loss:.4f}"),
             should_stop=lambda: bool(stop),
         )
+        done = run(config, callbacks, resume=resume, overwrite=overwrite)
     if done < config.steps:
         typer.echo(f"stopped after {done} of {config.steps} steps; go on with --resume", err=True)
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -106,9 +106,8 @@ class _StrongestEdge(torch.autograd.Function):
         edge_x, edge_y = edge[..., 0].gather(1, pair), edge[..., 1].gather(1, pair)
         from_start_x = grid.repeat(size) - start[..., 0].gather(1, pair)
         from_start_y = grid.repeat_interleave(size) - start[..., 1].gather(1, pair)
-        along = ((from_start_x * edge_x + from_start_y * edge_y) / squared_length.gather(1, pair)).clamp_(
-            0, 1
-        )
+        projection = from_start_x * edge_x + from_start_y * edge_y
+        along = (projection / squared_length.gather(1, pair)).clamp_(0, 1)
 
         weighted = grad.flatten(1) * picture.flatten(1)
         # d exp(-|r|^2 / v) with r = pixel - nearest point: moving an end moves that point by its share. Where

@@ -17,6 +17,8 @@ LIST_SUFFIXES = frozenset({".csv", ".txt"})
 
 VIDEO_OUTPUT_SUFFIX = ".dkp.mp4"
 """What the name of an annotated video ends with."""
+TRACK_REPORT_SUFFIX = ".dkp.html"
+"""What the name of a video's report ends with."""
 
 
 def expand_inputs(inputs: Sequence[str], recursive: bool = False) -> list[str]:

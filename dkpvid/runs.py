@@ -12,11 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dkpvid.annotate import keypoint_colors
 from dkpvid.checkpoint import WEIGHTS_FILE, save_weights
 from dkpvid.config import TrainConfig, to_dict
 from dkpvid.errors import TrainingError, UsageError, WeightsError
 from dkpvid.files import parse_json, write_then_rename
 from dkpvid.models.autolink import AutoLink, Reconstruction
+from dkpvid.report import write_run_report
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 # What may differ between a run and its continuation: where things are, how often something is written, and
@@ -119,6 +121,8 @@ class Run:
                 temporary,
                 {"step": str(step)},
             )
+        edges = zip(*model.edge_map.pairs.tolist(), model.edge_map.weights.tolist(), strict=True)
+        write_run_report(self.folder, list(edges))
 
     @property
     def advice(self) -> str:
@@ -158,6 +162,8 @@ class Run:
     def save_preview(self, step: int, images: Tensor, result: Reconstruction) -> None:
         """Write preview/STEP.png: keypoints on the image, edge map, visible patches, reconstruction.
 
+        STEP.json beside it has the keypoints, in model space.
+
         Args:
             step: Names the file.
             images: [batch, 3, size, size], RGB in [-1, 1]; one column each.
@@ -172,6 +178,12 @@ class Run:
         sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
         with write_then_rename(self.folder / "preview" / f"{step:06d}.png") as temporary:
             Image.fromarray(sheet).save(temporary)
+        found = {
+            "keypoints": result.detections.keypoints.tolist(),
+            "heatmap_size": result.detections.heatmaps.shape[-1],
+        }
+        with write_then_rename(self.folder / "preview" / f"{step:06d}.json") as temporary:
+            temporary.write_text(json.dumps(found) + "\n")
 
 
 def _restore(tensors: dict[str, Tensor], model: AutoLink, optimizer: torch.optim.Optimizer) -> None:
@@ -227,9 +239,10 @@ def _marked(images: Tensor, keypoints: Tensor) -> ndarray:
     for image, points in zip(_to_bytes(images), keypoints.float().cpu().numpy(), strict=True):
         picture = Image.fromarray(image)
         draw = ImageDraw.Draw(picture)
+        colors = keypoint_colors(len(points)).astype(int).tolist()
         for number, (x, y) in enumerate((points + 1) / 2 * (size - 1)):
             radius = size / 64
             box = (x - radius, y - radius, x + radius, y + radius)
-            draw.ellipse(box, fill=f"hsv({number * 360 // len(points)},90%,100%)")
+            draw.ellipse(box, fill=tuple(colors[number]))
         pictures.append(np.asarray(picture))
     return np.stack(pictures)

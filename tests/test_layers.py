@@ -28,7 +28,7 @@ ROWS = (
     | {"models.detector", "models.edge_map", "models.perceptual"}
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.
-    {"annotations", "formats.base", "losses", "smoothing", "track_file", "windows", "video.coded"}
+    {"annotations", "formats.base", "losses", "report", "smoothing", "track_file", "windows", "video.coded"}
     | {"models.decoder", "models.dpt", "models.fused", "models.small_depth"},
     {"models.autolink", "models.onnx_graph", "paper_sets", "regression", "video.containers"},
     {"formats.coco", "formats.deeplabcut", "formats.native", "formats.nwb", "formats.openpose"}

@@ -86,7 +86,9 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_run_folder_holds_what_it_should(finished: Path) -> None:
     assert [step for step, _ in losses(finished)] == [2, 4, 6, 8, 10, 12]
-    assert sorted(path.name for path in (finished / "preview").iterdir()) == ["000006.png", "000012.png"]
+    names = sorted(path.name for path in (finished / "preview").iterdir())
+    assert names == ["000006.json", "000006.png", "000012.json", "000012.png"]
+    assert (finished / "report.html").is_file()
     with Image.open(finished / "preview" / "000012.png") as preview:
         assert preview.size == (8 * 64, 4 * 64)
     settings = json.loads((finished / "config.json").read_text())

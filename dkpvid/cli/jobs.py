@@ -63,6 +63,7 @@ def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> in
             drawing = _draw(job, tracked, tracker, manner, stop)
         if drawing and drawing.error:
             raise drawing.error
+        _write_report(job, tracked)
     except BrokenPipeError:
         # The reader has what it wanted. Python would complain at exit if it could still flush to the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -186,6 +187,22 @@ def _draw(
             should_stop=lambda: len(stop) > num_requests,
         )
     return drawing
+
+
+def _write_report(job: Job, tracked: "TrackedVideo") -> None:
+    if job.report_path is None:
+        return
+    from dkpvid.report import write_track_report
+
+    source = Path(job.source)
+    write_track_report(
+        job.report_path,
+        tracked.header,
+        tracked.track,
+        tracked.lost,
+        source=source if source.is_file() else None,
+        annotated=job.video_path,
+    )
 
 
 def _new_drawing(path: Path, header: TrackHeader, manner: Manner) -> "AnnotatedVideo":

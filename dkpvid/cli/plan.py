@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS, check_format
-from dkpvid.inputs import VIDEO_OUTPUT_SUFFIX, expand_inputs, output_stems
+from dkpvid.inputs import TRACK_REPORT_SUFFIX, VIDEO_OUTPUT_SUFFIX, expand_inputs, output_stems
 from dkpvid.video.sources import find_source
 
 
@@ -19,6 +19,7 @@ class Job:
     """Where the outputs go, without their suffixes; None = JSON Lines to stdout."""
     formats: tuple[str, ...]
     with_video: bool
+    with_report: bool = False
 
     @property
     def name(self) -> str:
@@ -36,9 +37,14 @@ class Job:
         return self._path(VIDEO_OUTPUT_SUFFIX) if self.with_video and self.stem else None
 
     @property
+    def report_path(self) -> Path | None:
+        """The page to look at, when one is wanted."""
+        return self._path(TRACK_REPORT_SUFFIX) if self.with_report and self.stem else None
+
+    @property
     def paths(self) -> list[Path]:
         """All files that it writes."""
-        return [*self.data_paths, *([self.video_path] if self.video_path else [])]
+        return [*self.data_paths, *filter(None, [self.video_path, self.report_path])]
 
     @property
     def journal_path(self) -> Path | None:
@@ -51,7 +57,13 @@ class Job:
 
 
 def plan(
-    inputs: list[str], output: str, formats: str, video: bool, recursive: bool, may_exist: bool
+    inputs: list[str],
+    output: str,
+    formats: str,
+    video: bool,
+    recursive: bool,
+    may_exist: bool,
+    report: bool = False,
 ) -> list[Job]:
     """What to do, all of it checked before anything is done.
 
@@ -67,7 +79,7 @@ def plan(
         check_folder(Path(output))
     sources = expand_inputs(inputs, recursive)
     jobs = [
-        Job(source, None if output == "-" else Path(output) / stem, names, video)
+        Job(source, None if output == "-" else Path(output) / stem, names, video, report)
         for source, stem in zip(sources, output_stems(sources), strict=True)
     ]
     for path in (path for job in jobs for path in job.paths):

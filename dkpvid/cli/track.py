@@ -29,6 +29,9 @@ def track(
         str, typer.Option("--format", help=f"{', '.join(FORMATS)}; several with commas.")
     ] = "json",
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated MP4.")] = True,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write a page with the video, its keypoints and their curves.")
+    ] = False,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -113,7 +116,8 @@ def track(
             smoothing=SmoothingConfig(smooth, smooth_strength),  # type: ignore[arg-type]
         )
         manner = Manner(DrawStyle.from_names(draw), crf, skip_existing, resume, quiet)
-        jobs = plan(inputs, output, formats, video, recursive, overwrite or skip_existing or resume)
+        may_exist = overwrite or skip_existing or resume
+        jobs = plan(inputs, output, formats, video, recursive, may_exist, report)
         from dkpvid.checkpoint import load_weights  # torch loads here, not for --help
         from dkpvid.joints import load_joints
         from dkpvid.track import Tracker

@@ -32,8 +32,8 @@ from dkpvid.errors import DataError, DkpvidError, UsageError, WeightsError, prin
 from dkpvid.pickles import arrays_in, unpickle_arrays
 from dkpvid.runs import Run
 from dkpvid.track_file import read_track
+from tests.formats.writing import write
 from tests.test_annotations import TABLE, put_picture, put_poses, put_taichi
-from tests.test_formats import write
 from tests.test_schema import make_track
 from tests.video.clips import make_clip
 

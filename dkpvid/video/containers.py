@@ -57,6 +57,9 @@ class VideoContainer:
             first = next(filter(None, frames), None)
             if first is None and self._source.kind == "pipe" and not should_stop():
                 raise VideoError(why_not_piped(self._source, "no frame in it"))
+            if first is None and not (self._stream.width and self._stream.height):
+                reason = f" ({lost[0].reason})" if lost else ""
+                raise VideoError(f"{self._source.name}: no frame could be decoded{reason}")
             orientation = _orientation(first) if first and apply_rotation else Orientation()
             self.info = self._describe(first, orientation, deinterlace=deinterlace)
             pictures = self._timed(chain([first] if first else [], frames))

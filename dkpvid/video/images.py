@@ -1,6 +1,7 @@
 """Videos that are stored as pictures: a folder of frames, or one picture that holds them side by side."""
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -102,7 +103,11 @@ def _read_all(
 
 def _read(path: Path) -> UInt8[ndarray, "height width 3"]:
     """Decode a picture to upright 8-bit RGB, opaque."""
-    with Image.open(path, formats=IMAGE_FORMATS) as stored:
+    with warnings.catch_warnings():
+        # Of what is large, but below the size that Pillow refuses.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        stored = Image.open(path, formats=IMAGE_FORMATS)
+    with stored:
         upright = ImageOps.exif_transpose(stored)
         if upright.mode.startswith("I"):
             # Pillow clips 16-bit grey at 255 instead of scaling it.

@@ -1,5 +1,6 @@
 """Frames, times and remarks of every kind of source, against the ffmpeg program where it is installed."""
 
+import struct
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -428,6 +429,12 @@ class TestErrors:
         monkeypatch.setattr(streams, "MAX_PIXELS", WIDTH * HEIGHT - 1)
         with pytest.raises(VideoError, match="frames of 96 x 64 pixels by its header, above the limit"):
             VideoReader(write(tmp_path / "clip.mp4", make_clip()))
+
+    def test_no_size_and_no_frame(self, tmp_path: Path) -> None:
+        clip = bytearray(make_clip(container="gif", codec="gif", pix_fmt="rgb8", options=()))
+        clip[6:10] = struct.pack("<HH", 65535, 65535)
+        with pytest.raises(VideoError, match=r"endless.gif: no frame could be decoded \(Invalid argument\)"):
+            VideoReader(write(tmp_path / "endless.gif", bytes(clip)))
 
     def test_a_size_that_no_camera_has_in_mid_stream(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

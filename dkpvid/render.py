@@ -13,6 +13,7 @@ from dkpvid.errors import VideoError
 from dkpvid.schema import TrackHeader
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
 from dkpvid.video.reader import VideoReader
+from dkpvid.video.sources import find_source
 from dkpvid.video.writer import VideoWriter
 
 MOST_KEPT_BYTES = 400 * 2**20
@@ -58,6 +59,9 @@ class AnnotatedVideo:
         # Joints have names worth reading, and no learned edges.
         joint_style = DrawStyle(points=True, skeleton=False, labels=True)
         self._joint_annotator = Annotator(header.joints, (), info.width, info.height, joint_style)
+        sound_file = Path(find_source(info.path).url)
+        if info.has_audio and not sound_file.is_file():
+            self.audio_note = f"{info.path}: sound left out, since it is copied from files only"
         self._writer = VideoWriter(
             path,
             width=info.width,
@@ -65,7 +69,7 @@ class AnnotatedVideo:
             time_base=info.time_base,
             crf=crf,
             sample_aspect_ratio=info.sample_aspect_ratio,
-            audio_from=Path(info.path),
+            audio_from=sound_file,
             comment=comment,
         )
 
@@ -105,7 +109,7 @@ class AnnotatedVideo:
         if self.error is None:
             try:
                 self._writer.close()
-                self.audio_note = self._writer.audio_note
+                self.audio_note = self.audio_note or self._writer.audio_note
             except VideoError as error:
                 self._give_up(error)
 

@@ -121,6 +121,13 @@ def test_a_wrong_rotation_flag_is_ignored_on_request(tiny_weights: Path, tmp_pat
             assert (video.info.width, video.info.height) == size
 
 
+def test_a_mirrored_picture_is_told(tiny_weights: Path, tmp_path: Path) -> None:
+    source = tmp_path / "selfie.mp4"
+    source.write_bytes(with_display_matrix(make_clip(), (0, 1, 1, 0)))
+    result = track(tiny_weights, source, "-o", tmp_path, "--no-video")
+    assert result.stderr.startswith(f"{source} (turned by 270 degrees, mirrored): 24 frame(s) -> ")
+
+
 def test_another_stream_on_request(tiny_weights: Path, tmp_path: Path) -> None:
     source = tmp_path / "two.mkv"
     source.write_bytes(make_clip(container="matroska", num_streams=2))

@@ -225,9 +225,11 @@ def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None",
         return EXIT_PARTIAL
     if not manner.quiet:
         written = ", ".join(str(path) for path in job.paths)
-        degrees = tracked.header.source.rotation_degrees
-        turned = f" (turned by {degrees} degrees)" if degrees else ""
-        say(f"{job.name}{turned}: {len(tracked.track)} frame(s) -> {written or 'stdout'}")
+        info = tracked.header.source
+        turned = [f"turned by {info.rotation_degrees} degrees"] if info.rotation_degrees else []
+        turned += ["mirrored"] if info.is_mirrored else []
+        name = f"{job.name} ({', '.join(turned)})" if turned else job.name
+        say(f"{name}: {len(tracked.track)} frame(s) -> {written or 'stdout'}")
     return 0
 
 

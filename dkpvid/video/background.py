@@ -34,7 +34,8 @@ class BackgroundThread:
     def __init__(self, should_stop: Callable[[], bool]) -> None:
         self._should_stop = should_stop
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        threading.Thread(target=self._work, daemon=True).start()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -85,9 +86,9 @@ class BackgroundThread:
 
     def finish(self, call: Callable[[], None]) -> None:
         """Make a last call, as soon as the one before it is over, which is not waited for very long."""
-        future = self._start(call)
+        self._start(call)
         self._calls.put(None)
-        wait([future], _CLOSING_SECONDS)
+        self._thread.join(_CLOSING_SECONDS)
 
     def _raise_if_stopped(self) -> None:
         if self._should_stop():

@@ -89,7 +89,8 @@ def _camera_url(number: int) -> str:
     if sys.platform == "win32":
         import av  # cameras go by their names there, which only FFmpeg knows
 
-        cameras = [device for device in av.enumerate_input_devices("dshow") if "video" in device.media_types]
+        devices = getattr(av, "enumerate_input_devices", lambda name: [])("dshow")  # since PyAV 17
+        cameras = [device for device in devices if "video" in device.media_types]
         return f"video={cameras[number].name if number < len(cameras) else number}"
     return f"/dev/video{number}"
 

@@ -227,10 +227,12 @@ class TestDownload:
         assert np.diff(times(frames)) == pytest.approx(0.04)
 
     def test_through_the_command(self, tiny_weights: Path, tmp_path: Path) -> None:
-        (tmp_path / "clip.mkv").write_bytes(make_clip(container="matroska"))
+        (tmp_path / "clip.mkv").write_bytes(make_clip(container="matroska", sound="aac"))
         with http_folder(tmp_path) as url:
             words = ["track", f"{url}/clip.mkv?key=1", "-o", str(tmp_path / "out"), "--device", "cpu"]
-            assert CliRunner().invoke(app, [*words, "--weights", str(tiny_weights)]).exit_code == 0
+            result = CliRunner().invoke(app, [*words, "--weights", str(tiny_weights)])
+        assert result.exit_code == 0
+        assert "clip.mkv?key=1: sound left out, since it is copied from files only" in result.stderr
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.dkp.json", "clip.dkp.mp4"]
 
     def test_of_nothing(self, tmp_path: Path) -> None:

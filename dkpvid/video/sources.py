@@ -5,8 +5,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 STDIN = "-"
 
@@ -101,7 +100,7 @@ def _address(text: str) -> Source:
     shown = text if host == parts.netloc else urlunsplit(parts._replace(netloc=f"***@{host}"))
     scheme = parts.scheme.lower()
     if scheme == "file":
-        return Source(path=text, name=text, url=url2pathname(parts.path), kind="file")
+        return Source(path=text, name=text, url=_local_path(parts.path), kind="file")
     if scheme in ("http", "https"):
         return Source(
             path=shown,
@@ -120,3 +119,8 @@ def _address(text: str) -> Source:
         options={"rtsp_flags": "prefer_tcp"} if scheme.startswith("rtsp") else {},
         timeout_seconds=TIMEOUT_SECONDS,
     )
+
+
+def _local_path(path: str) -> str:
+    """The path of a `file://` address; on Windows there is a slash before the drive."""
+    return re.sub(r"^/([A-Za-z]:)", r"\1", unquote(path))

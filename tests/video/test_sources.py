@@ -15,6 +15,7 @@ from dkpvid.video.sources import find_source
         ("clip.mp4", "file", "clip.mp4", "clip.mp4"),
         (Path("a folder/clip.mp4"), "file", "a folder/clip.mp4", "a folder/clip.mp4"),
         ("file:///a%20folder/clip.mp4", "file", "file:///a%20folder/clip.mp4", "/a folder/clip.mp4"),
+        ("file:///C:/clip.mp4", "file", "file:///C:/clip.mp4", "C:/clip.mp4"),
         ("-", "pipe", "stdin", "fd:"),
         (
             "http://host/clip.mp4?key=1",

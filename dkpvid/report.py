@@ -1,7 +1,6 @@
-"""Pages to look at: a training run, or a tracked video, each as one HTML file that fetches nothing."""
+"""The page of a training run, to look at while it goes on and afterwards."""
 
 import math
-import os
 import platform
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
@@ -9,40 +8,18 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy import ndarray
 
 from dkpvid import __version__
-from dkpvid.annotate import DrawStyle, keypoint_colors
-from dkpvid.files import parse_json, write_then_rename
+from dkpvid.annotate import DrawStyle
+from dkpvid.files import parse_json
 from dkpvid.metrics import dead_keypoints
-from dkpvid.schema import TrackHeader, header_record
-from dkpvid.shapes import Bool, Float
-from dkpvid.structures import LostPacket, Track
+from dkpvid.pages import css_colors, flat, write_page
 
 RUN_REPORT = "report.html"
 NUM_PREVIEWS = 6
 """The last one, and others spread over the run; a page with all of them would be slow to open."""
-
-_pages = Environment(
-    loader=PackageLoader("dkpvid"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-
-def _write(path: Path, template: str, **values: Any) -> None:
-    page = _pages.get_template(template).render(dkpvid_version=__version__, **values)
-    with write_then_rename(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
-
-
-# --- A training run -----------------------------------------------------------------------------------------
 
 _CHART_WIDTH, _CHART_HEIGHT = 560, 200
 _CHART_POINTS = 400
@@ -74,7 +51,7 @@ def write_run_report(folder: Path, skeleton: Sequence[tuple[int, int, float]]) -
     chosen = sorted({round(i) for i in np.linspace(0, len(previews) - 1, NUM_PREVIEWS)} if previews else ())
     seen = next(_records(previews[-1].with_suffix(".json"), whole=True), {}) if previews else {}
     names = [name for name in (metrics[-1] if metrics else ()) if name not in ("step", "loss")]
-    _write(
+    write_page(
         folder / RUN_REPORT,
         "run.html.j2",
         name=folder.resolve().name,
@@ -83,7 +60,7 @@ def write_run_report(folder: Path, skeleton: Sequence[tuple[int, int, float]]) -
         charts=[chart for name in ["loss", *names] if (chart := _chart(name, metrics))],
         previews=[(previews[i].stem.lstrip("0"), _data_uri(previews[i])) for i in chosen],
         keypoints=_preview_keypoints(seen, skeleton),
-        settings=sorted(_flat(settings)),
+        settings=sorted(flat(settings)),
         versions=[(name, _version(name)) for name in ("dkpvid", "torch", "numpy", "python")],
     )
 
@@ -183,17 +160,9 @@ def _preview_keypoints(
                 "reach": reach[k].max(),
                 "is_dead": bool(dead[k]),
             }
-            for k, color in enumerate(_colors(len(mean)))
+            for k, color in enumerate(css_colors(len(mean)))
         ],
     }
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in settings.items():
-        if isinstance(value, dict) and not prefix:
-            yield from _flat(value, f"{name}.")
-        else:
-            yield f"{prefix}{name}", str(value)
 
 
 def _version(package: str) -> str:
@@ -207,122 +176,3 @@ def _version(package: str) -> str:
 
 def _data_uri(picture: Path) -> str:
     return "data:image/png;base64," + b64encode(picture.read_bytes()).decode()
-
-
-def _colors(count: int) -> list[str]:
-    """Those of the annotated video, as #rrggbb."""
-    levels = keypoint_colors(count).round().astype(int).tolist()
-    return ["#" + "".join(f"{level:02x}" for level in color) for color in levels]
-
-
-# --- A tracked video ----------------------------------------------------------------------------------------
-
-
-def write_track_report(
-    path: Path,
-    header: TrackHeader,
-    track: Track,
-    lost: Sequence[LostPacket],
-    *,
-    source: Path | None,
-    annotated: Path | None,
-) -> None:
-    """Write the page of a tracked video: the video with the keypoints over it, and their curves.
-
-    Args:
-        path: The HTML file.
-        header: What the track's file says about it.
-        track: All of it; NaN and frames without keypoints are gaps.
-        lost: Stretches that could not be decoded; they are marked.
-        source: The video file. Like the other one it is not part of the page, which finds it by its place
-            relative to its own.
-        annotated: What is played when a browser cannot play the source: it starts at the track's first frame.
-            Without either the keypoints are shown alone.
-    """
-    parts = [track] if track.joints is None else [track, track.joints]
-    xy = np.concatenate([part.xy for part in parts], axis=1)
-    confidence = np.concatenate([part.confidence for part in parts], axis=1)
-    strongest = max((weight for _, _, weight in header.skeleton), default=1.0)
-    marks = sorted([*_gaps(track), *_lost_marks(lost, header)])
-    _write(
-        path,
-        "track.html.j2",
-        header=header,
-        source_name=Path(header.source.path).name,
-        num_frames=len(track),
-        names=[*header.keypoints, *header.joints],
-        colors=_colors(xy.shape[1]),
-        mean_confidence=np.nan_to_num(confidence.astype(float)).mean(axis=0).tolist(),
-        marks=marks,
-        about=_about(header),
-        data={
-            "width": header.source.width,
-            "height": header.source.height,
-            "aspect": float(header.source.sample_aspect_ratio),
-            "videos": [
-                {"address": _address(video, path.parent), "offset": round(offset, 4)}
-                for video, offset in ((source, 0.0), (annotated, float(track.time_seconds[0])))
-                if video is not None
-            ],
-            "times": np.round(track.time_seconds.astype(float), 4).tolist(),
-            "xy": _with_none(xy.reshape(len(track), -1), 1),
-            "confidence": _with_none(confidence, 2),
-            "edges": [
-                [i, j, round(weight / strongest, 3)]
-                for i, j, weight in header.skeleton
-                if weight >= DrawStyle.min_edge_weight * strongest
-            ],
-            "marks": [[start, end] for start, end, _ in marks],
-        },
-    )
-
-
-def _about(header: TrackHeader) -> list[tuple[str, str]]:
-    record = header_record(header)
-    kept = ("source", "region", "model", "smoothing", "created_by")
-    return list(_flat({name: record[name] for name in kept}))
-
-
-def _address(video: Path, folder: Path) -> str:
-    """A relative address; whatever characters are in a name, they become no scheme."""
-    return quote(os.path.relpath(video.absolute(), folder.absolute()).replace(os.sep, "/"), errors="replace")
-
-
-def _with_none(values: Float[ndarray, "frame value"], decimals: int) -> list[Any]:
-    flat = (np.round(values.astype(float), decimals) + 0.0).ravel()
-    return [
-        value if is_finite else None
-        for value, is_finite in zip(flat.tolist(), np.isfinite(flat), strict=True)
-    ]
-
-
-def _gaps(track: Track) -> Iterator[tuple[float, float, str]]:
-    """(start, end, why) in seconds of frames without a keypoint, and of those with remarks."""
-    times = track.time_seconds.astype(float)
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.04
-    reasons = [
-        ", ".join(sorted({*flags, *(["no keypoint"] if is_empty else [])})).replace("_", " ")
-        for flags, is_empty in zip(track.flags or [()] * len(track), _is_empty(track), strict=True)
-    ]
-    start = 0
-    for position in range(1, len(reasons) + 1):
-        if position == len(reasons) or reasons[position] != reasons[start]:
-            if reasons[start]:
-                yield (
-                    round(float(times[start]), 4),
-                    round(float(times[position - 1]) + step, 4),
-                    reasons[start],
-                )
-            start = position
-
-
-def _is_empty(track: Track) -> Bool[ndarray, " frame"]:
-    empty: ndarray = ~np.isfinite(track.xy).all(axis=2).any(axis=1)
-    return empty
-
-
-def _lost_marks(lost: Sequence[LostPacket], header: TrackHeader) -> Iterator[tuple[float, float, str]]:
-    shown = 1 / (header.source.average_fps or 25.0)
-    for part in lost:
-        if part.time_seconds is not None:
-            yield round(part.time_seconds, 4), round(part.time_seconds + shown, 4), f"lost: {part.reason}"

@@ -28,9 +28,10 @@ ROWS = (
     | {"models.detector", "models.edge_map", "models.perceptual"}
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.
-    {"annotations", "formats.base", "losses", "report", "smoothing", "track_file", "windows", "video.coded"}
+    {"annotations", "formats.base", "losses", "pages", "smoothing", "track_file", "windows", "video.coded"}
     | {"models.decoder", "models.dpt", "models.fused", "models.small_depth"},
-    {"models.autolink", "models.onnx_graph", "paper_sets", "regression", "video.containers"},
+    {"models.autolink", "models.onnx_graph", "paper_sets", "regression", "report", "track_report"}
+    | {"video.containers"},
     {"formats.coco", "formats.deeplabcut", "formats.native", "formats.nwb", "formats.openpose"}
     | {"formats.sleap", "video.reader"},
     # Where models, frames and files meet.
@@ -39,11 +40,12 @@ ROWS = (
     {"depth_estimators", "export", "fitting"},
     {"depth"},
     # The jobs: one recipe a command. They never import each other.
-    {"distill", "evaluate", "motion", "track", "train"},
+    {"cluster", "distill", "evaluate", "motion", "track", "train"},
     {"plots"},
     # The command line.
     {"cli.plan", "cli.shared"},
     {"cli.jobs", "cli.training"},
+    {"cli.fleet"},
     {"cli.depth", "cli.distill", "cli.evaluate", "cli.export", "cli.track", "cli.train"},
     {"cli"},
     {"__main__"},

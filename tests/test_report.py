@@ -22,9 +22,10 @@ from dkpvid.cli import app
 from dkpvid.config import ModelConfig, TrainConfig
 from dkpvid.fitting import reconstruct
 from dkpvid.models.autolink import AutoLink
-from dkpvid.report import _ticks, write_run_report, write_track_report
+from dkpvid.report import _ticks, write_run_report
 from dkpvid.runs import Run
 from dkpvid.structures import LostPacket, Track
+from dkpvid.track_report import write_track_report
 from tests.test_schema import make_header, make_track
 from tests.video.clips import make_clip
 

@@ -192,7 +192,7 @@ def _draw(
 def _write_report(job: Job, tracked: "TrackedVideo") -> None:
     if job.report_path is None:
         return
-    from dkpvid.report import write_track_report
+    from dkpvid.track_report import write_track_report
 
     source = Path(job.source)
     write_track_report(

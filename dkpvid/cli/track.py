@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from dkpvid.annotate import DrawStyle
+from dkpvid.cli.fleet import Recipe, run_fleet
 from dkpvid.cli.jobs import Manner, overall_exit_code, run_job
 from dkpvid.cli.plan import plan
 from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request, reported_errors
 from dkpvid.config import SmoothingConfig, TrackConfig
+from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS
-from dkpvid.inputs import parse_region
+from dkpvid.inputs import comes_once, parse_region
 
 
 def track(
@@ -92,6 +94,9 @@ def track(
         bool,
         typer.Option("--resume", help="Go on where a run was killed or interrupted; skip what is complete."),
     ] = False,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster that shares the files, or local.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only errors.")] = False,
 ) -> None:
     """Track keypoints through videos: a JSON file and an annotated MP4 for each.
@@ -118,12 +123,13 @@ def track(
         manner = Manner(DrawStyle.from_names(draw), crf, skip_existing, resume, quiet)
         may_exist = overwrite or skip_existing or resume
         jobs = plan(inputs, output, formats, video, recursive, may_exist, report)
-        from dkpvid.checkpoint import load_weights  # torch loads here, not for --help
-        from dkpvid.joints import load_joints
-        from dkpvid.track import Tracker
-
-        model = load_weights(weights)
-        tracker = Tracker(model, config, load_joints(joints, model.sha256) if joints else None)
-    with interrupt_request() as stop:
-        codes = [run_job(job, tracker, manner, stop) for job in jobs if not stop]
+        recipe = Recipe(weights, config, joints, manner)
+        if ray is not None and (output == "-" or any(comes_once(job.source) for job in jobs)):
+            raise UsageError("--ray writes files of files; it goes with neither -o - nor live input")
+        tracker = recipe.tracker() if ray is None else None
+    with reported_errors(), interrupt_request() as stop:
+        if tracker is None:
+            codes = run_fleet(str(ray), jobs, recipe, stop)
+        else:
+            codes = [run_job(job, tracker, manner, stop) for job in jobs if not stop]
     raise typer.Exit(EXIT_INTERRUPTED if stop else overall_exit_code(codes))

@@ -153,7 +153,6 @@ def _header(record: dict[str, Any]) -> TrackHeader:
         (int, [source["width"], source["height"], source["rotation"]]),
         (int, [position for i, j, _ in record["skeleton"] for position in (i, j)]),
         (int, list(region.values()) if region else []),
-        (float, [float(weight) for _, _, weight in record["skeleton"]]),
         (dict, [model["config"]]),
     ):
         for value in values:

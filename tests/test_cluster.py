@@ -138,7 +138,7 @@ def test_streams_stay_on_this_machine(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clip.mp4").write_bytes(make_clip())
     result = CliRunner().invoke(app, ["track", *words, "--ray", "local"])
-    assert result.exit_code == 2 and "neither -o - nor standard input" in result.stderr
+    assert result.exit_code == 2 and "neither -o - nor live input" in result.stderr
 
 
 # --- The real one -------------------------------------------------------------------------------------------

@@ -9,6 +9,9 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from dkpvid.cli import app
+from dkpvid.cli.shared import EXIT_INTERRUPTED, EXIT_PARTIAL
+from dkpvid.errors import DkpvidError, VideoError
+from dkpvid.formats import FORMATS
 from dkpvid.schema import json_schema
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +42,36 @@ def test_every_option_in_the_readme_exists(words: list[str]) -> None:
 
 def test_the_readme_shows_all_four_ways_in() -> None:
     assert {"track", "train", "depth", "distill"} <= {words[0] for words in commands()}
+
+
+def first_column(heading: str) -> list[str]:
+    """What a table of the README has in the column with this heading, which is its first."""
+    rows = re.search(rf"^\| {heading} \|.*\n\|[-| ]+\n((?:\|.*\n)+)", README, re.M)
+    assert rows, heading
+    return [line.split("|")[1].strip() for line in rows[1].splitlines()]
+
+
+def test_the_table_of_inputs_is_that_of_the_help() -> None:
+    words = re.search(r"Videos,.*?stdin", " ".join(help_of("track").replace("│", " ").split()))
+    assert words, "the help of VIDEO..."
+    named = re.sub(r"\(.*?\)|for stdin", "", words[0]).replace(" or ", " ").lower()
+    told = [name.strip("`").lower() for name in first_column("input")]
+    assert [name.strip() for name in named.split(",")] == told
+
+
+def test_the_table_of_formats_is_that_of_the_help() -> None:
+    told = [name for cell in first_column("format") for name in re.findall(r"`(.*?)`", cell)]
+    assert told == list(FORMATS)
+    assert f"{', '.join(told)}; several with commas." in " ".join(help_of("track").replace("│", " ").split())
+
+
+def test_the_table_of_exit_codes_is_that_of_the_help() -> None:
+    told = [int(code) for code in first_column("exit code")]
+    listed = help_of("track").partition("Exit codes:")[2].partition("╭")[0]
+    assert [int(code) for code in re.findall(r"(?:^|; )(\d+) ", " ".join(listed.split()))] == told
+    errors = {DkpvidError, *DkpvidError.__subclasses__(), VideoError}
+    in_code = {error.exit_code for error in errors} | {0, EXIT_PARTIAL, EXIT_INTERRUPTED}
+    assert set(told) == in_code
 
 
 def test_the_readmes_record_is_a_frame_of_the_schema() -> None:

@@ -103,6 +103,9 @@ def track(
 
     One record per decoded frame, with its time in seconds, and for every keypoint its place in pixels of the
     upright frame, its confidence and its covariance.
+
+    Exit codes: 0 all done; 1 a bug; 2 wrong usage; 3 some input failed or lost frames, the rest is complete;
+    4 nothing usable in the input; 130 interrupted, complete up to there.
     """
     with reported_errors():
         config = TrackConfig(

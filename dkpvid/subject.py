@@ -5,260 +5,295 @@ background say what is foreground: the median of a few frames around, which show
 knows no ghosts; and a slow running average, which shows the whole body of somebody who moves an arm only.
 """
 
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy import ndarray
 from PIL import Image
 
+from dkpvid.camera import camera_motion, moved, steepness, warped
 from dkpvid.shapes import Bool, Float, UInt8
 
 SMALL_SIDE = 160
-"""Longer side of a small frame is this many pixels, to twice as many."""
+"""Longer side of a small frame, in pixels; of a frame that is smaller, its own."""
 AHEAD = (3, 6)
 """Later frames that motion is told from; there must be as many before a frame's turn comes."""
 PAST_SECONDS = (0.17, 0.33, 0.5)
 """How long ago the earlier frames were."""
 
-LEAST_DIFFERENCE = 8.0
+LEAST_DIFFERENCE = 5.0
 """Grey levels by which a moving pixel differs at least from the background."""
+LEAST_AREA = 6
+"""Moving pixels that are worth a look."""
+REACH = 0.3
+"""How far beyond the subject's box its body is looked for, in longer sides of the box."""
+WATCH_SECONDS = 1.5
+"""The running average is not used before. Until then the subject may still be in the place that it was first
+seen in, which looks like somebody once it is gone."""
+SETTLE_SECONDS = 0.2
+"""Time in which the running average takes up what does not move, until then."""
 ABSORB_SECONDS = 0.7
 """Time in which the background takes up what differs from it and does not move (a moved chair; the place that
 somebody left)."""
 FORGET_SECONDS = 60.0
 """The same for what lies in the subject's box: who stands still stays in view."""
-RELEASE_SECONDS = 3.0
-"""A subject that has not moved for as long is given up for another that does."""
+SIZE_SECONDS = 3.0
+"""For how long the subject is taken to be as large as it was seen."""
+SIZE_QUANTILE = 0.8
+"""Of the sizes seen in that time; what is larger still is a passer-by, or a shadow, for some frames."""
+MEMORY_SECONDS = 1.5
+"""Time after which motion counts only a third in the choice of the subject."""
+LEAST_HEAT = 60.0
+"""Motion, in pixels times frames, that makes a subject: a leaf is none."""
+LOYALTY = 3.0
+"""The subject is given up for something that has moved so many times as much."""
+AT_BORDER = 0.3
+"""What the motion counts that the frame's border cuts off: it is seldom what the video is about."""
 
 
-def reduce(image: UInt8[ndarray, "height width 3"]) -> tuple[Float[ndarray, "row column"], int]:
+def reduce(
+    image: UInt8[ndarray, "height width 3"],
+) -> tuple[Float[ndarray, "row column"], Float[ndarray, "2"]]:
     """A small grey frame, and how many pixels of the frame each of its pixels is wide and high."""
-    factor = max(1, max(image.shape[:2]) // SMALL_SIDE)
-    grey = Image.fromarray(image).convert("L").reduce(factor)
-    return np.asarray(grey, dtype=np.float32), factor
+    height, width = image.shape[:2]
+    factor = max(1.0, max(width, height) / SMALL_SIDE)
+    columns, rows = max(1, round(width / factor)), max(1, round(height / factor))
+    # A soft filter: what it leaves of finer detail would seem to move with the camera by other amounts.
+    small = (
+        Image.fromarray(image)
+        .convert("L")
+        .resize((columns, rows), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    )
+    return np.asarray(small, dtype=np.float32), np.array([width / columns, height / rows])
 
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """A rectangle in pixels of the first small frame, as if the camera had seen the whole scene then."""
+    """A rectangle, in pixels of a small frame."""
 
     low: Float[ndarray, "2"]
     """(x, y)."""
     high: Float[ndarray, "2"]
+    subject: int = 0
+    """Changes when another thing is followed."""
+
+    @property
+    def centre(self) -> Float[ndarray, "2"]:
+        """(x, y)."""
+        return np.asarray((self.low + self.high) / 2)
+
+    @property
+    def size(self) -> Float[ndarray, "2"]:
+        """(width, height)."""
+        return np.asarray(self.high - self.low)
 
     def grown(self, share: float) -> "Box":
         """Larger on all sides, by a share of the longer one."""
-        margin = share * (self.high - self.low).max()
-        return Box(self.low - margin, self.high + margin)
+        margin = share * self.size.max()
+        return replace(self, low=self.low - margin, high=self.high + margin)
+
+    def holding(self, other: "Box") -> "Box":
+        """Shifted as little as it takes to hold another box, or to be in the middle of a larger one."""
+        slack = np.maximum(self.size - other.size, 0) / 2
+        shift = np.clip(self.centre, other.centre - slack, other.centre + slack) - self.centre
+        return replace(self, low=self.low + shift, high=self.high + shift)
+
+    def seen_by(self, view: Float[ndarray, "3 3"]) -> "Box":
+        """The box where a view maps its centre, scaled as the view scales."""
+        centre, half = moved(view, self.centre), scale(view) * self.size / 2
+        return replace(self, low=centre - half, high=centre + half)
+
+
+def scale(view: Float[ndarray, "3 3"]) -> float:
+    """By how much a view magnifies."""
+    return float(np.sqrt(abs(np.linalg.det(view[:2, :2]))))
 
 
 @dataclass(frozen=True, eq=False)
 class _Small:
     grey: Float[ndarray, "row column"]
     time_seconds: float
-    offset: Float[ndarray, "2"]
-    """Where its top-left pixel is in the first frame's coordinates, (x, y)."""
+    step: Float[ndarray, "3 3"]
+    """The view that maps its places to the frame before."""
 
 
 class SubjectFinder:
     """Finds the subject's box in frame after frame. `push` runs ahead of `find` by `AHEAD[-1]` frames."""
 
     def __init__(self) -> None:
-        self._frames: deque[_Small] = deque()
+        self._frames: list[_Small] = []
         self._turn = 0
-        self._background: ndarray | None = None
-        self._offset = np.zeros(2)
-        self._box: Box | None = None
-        self._still_seconds = 0.0
         self._time = 0.0
+        self._background: Float[ndarray, "row column"] = np.zeros((0, 0))
+        self._heat: Float[ndarray, "row column"] = np.zeros((0, 0))
+        self._box: Box | None = None
+        self._sizes: list[tuple[float, ndarray]] = []
+        self._own_heat = 0.0
+        self._num_subjects = 0
+        self._watched_seconds = 0.0
 
-    def push(self, grey: Float[ndarray, "row column"], time_seconds: float) -> ndarray:
-        """Take the next frame; returns the place of its top-left pixel in the first frame's coordinates."""
-        offset = np.zeros(2)
-        if self._frames:
-            last = self._frames[-1]
-            offset = last.offset + camera_shift(last.grey, grey)
-        self._frames.append(_Small(grey, time_seconds, offset))
-        return offset
+    def push(self, grey: Float[ndarray, "row column"], time_seconds: float) -> Float[ndarray, "3 3"]:
+        """Take the next frame; returns the view that maps its places to the frame before."""
+        step = camera_motion(self._frames[-1].grey, grey) if self._frames else np.eye(3)
+        self._frames.append(_Small(grey, time_seconds, step))
+        return step
 
-    def find(self) -> Box | None:
-        """The subject's box in the next frame; None when it does not move there, or nothing does."""
+    def find(self) -> tuple[Box | None, Box | None]:
+        """What is seen of the subject in the next frame (None: it is still), and where all of it should be.
+
+        The second box is as large as the subject was of late, and stays where it is while it holds what is
+        seen. It is None before anything moved.
+        """
         now = self._frames[self._turn]
-        moving, noise = self._moving(now)
-        background = self._aligned_background(now)
-        difference = np.abs(now.grey - background)
-        is_foreground = moving | (difference > noise)
-        step = max(now.time_seconds - self._time, 0.0) if self._turn else 0.0
-        self._time = now.time_seconds
-        subject = self._choose(is_foreground, moving, now, step)
-        self._learn(now, background, is_foreground, moving, step)
+        if not self._background.size:
+            self._background, self._heat, self._time = now.grey, np.zeros_like(now.grey), now.time_seconds
+        elif not np.array_equal(now.step, np.eye(3)):
+            self._look_from(now)
+        seconds, self._time = max(now.time_seconds - self._time, 0.0), now.time_seconds
+        moving, threshold = self._moving(now)
+        fading = 1 - _share(seconds, MEMORY_SECONDS)
+        self._heat, self._own_heat = self._heat * fading + moving, self._own_heat * fading
+        self._watched_seconds += seconds
+        is_known = self._watched_seconds > WATCH_SECONDS
+        is_foreground = moving | (is_known & (np.abs(now.grey - self._background) > threshold))
+        if (seen := self._seen(is_foreground, moving)) is not None:
+            self._place(seen)
+        self._learn(now, is_foreground, moving, seconds)
         self._advance()
-        return subject
+        return seen, self._box
 
-    def _moving(self, now: _Small) -> tuple[Bool[ndarray, "row column"], ndarray]:
-        """Which pixels differ from the median of the frames around, and the difference that it takes."""
-        others = [
-            self._frames[self._turn + ahead] for ahead in AHEAD if self._turn + ahead < len(self._frames)
-        ]
-        past = list(self._frames)[: self._turn]
-        for seconds in PAST_SECONDS:
-            earlier = [frame for frame in past if frame.time_seconds <= now.time_seconds - seconds + 1e-6]
-            others += earlier[-1:]
-        if not others and past:
-            others = past[-1:]
-        if not others:
-            return np.zeros(now.grey.shape, bool), np.full_like(now.grey, LEAST_DIFFERENCE)
-        seen = [shifted(other.grey, now.offset - other.offset) for other in others]
-        difference = np.abs(
-            now.grey - np.nanmedian([np.where(np.isnan(s), now.grey, s) for s in seen], axis=0)
-        )
-        # Half a pixel of misalignment, when the camera moves, shows wherever the picture has edges.
-        is_panning = any(np.abs(now.offset - other.offset).max() > 0.05 for other in others)
-        noise = np.full_like(now.grey, max(LEAST_DIFFERENCE, 5 * float(np.median(difference))))
-        if is_panning:
-            noise = noise + steepness(now.grey)
-        return difference > noise, noise
+    def _look_from(self, now: _Small) -> None:
+        """Move all that is remembered to where the camera sees it now."""
+        # Warped again and again, the old background would be a blur.
+        self._background, self._watched_seconds = now.grey, 0.0
+        self._heat = np.nan_to_num(warped(self._heat, now.step), nan=0.0)
+        if self._box is not None:
+            view = np.linalg.inv(now.step)
+            self._box = self._box.seen_by(view)
+            self._sizes = [(time, scale(view) * size) for time, size in self._sizes]
 
-    def _aligned_background(self, now: _Small) -> ndarray:
-        if self._background is None:
-            return now.grey.copy()
-        moved = shifted(self._background, now.offset - self._offset)
-        return np.where(np.isnan(moved), now.grey, moved)
+    def _moving(self, now: _Small) -> tuple[Bool[ndarray, "row column"], Float[ndarray, "row column"]]:
+        """Which pixels are unlike most of the frames around, and the difference that it takes."""
+        times = np.array([frame.time_seconds for frame in self._frames[: self._turn]])
+        past = np.searchsorted(times, now.time_seconds - np.array(PAST_SECONDS) + 1e-6) - 1
+        numbers = [*past.tolist(), *(self._turn + ahead for ahead in AHEAD)]
+        numbers = [number for number in numbers if 0 <= number < len(self._frames)]
+        if not numbers:
+            return np.zeros(now.grey.shape, bool), np.full_like(now.grey, np.inf)
+        views = [self._view_of(number) for number in numbers]
+        seen = [warped(self._frames[n].grey, view) for n, view in zip(numbers, views, strict=True)]
+        # Half of them at least must differ: the place where the subject was or will be does in the others.
+        differences = np.sort(np.nan_to_num(np.abs(now.grey - seen), nan=0.0), axis=0)
+        difference = differences[(len(seen) - 1) // 2]
+        threshold = np.full_like(now.grey, max(LEAST_DIFFERENCE, 5 * float(np.median(difference))))
+        if any(not np.array_equal(view, np.eye(3)) for view in views):
+            # A pixel of misalignment shows wherever the picture has edges.
+            threshold = threshold + steepness(now.grey)
+        return difference > threshold, threshold
 
-    def _choose(self, is_foreground: ndarray, moving: ndarray, now: _Small, step: float) -> Box | None:
-        from scipy import ndimage  # half a second: only when it is used
+    def _view_of(self, number: int) -> Float[ndarray, "3 3"]:
+        """Maps places in the frame whose turn it is to another one."""
+        low, high = sorted((number, self._turn))
+        view = np.eye(3)
+        for frame in self._frames[low + 1 : high + 1]:
+            view = view @ frame.step
+        return view if number == low else np.linalg.inv(view)
 
+    def _seen(
+        self, is_foreground: Bool[ndarray, "row column"], moving: Bool[ndarray, "row column"]
+    ) -> Box | None:
+        """The part of the foreground that is the subject; None when it does not move."""
+        from scipy import ndimage  # takes its time to load: only when it is used
+
+        # Parts of a body that a pixel or two keep apart belong together.
         near = ndimage.maximum_filter(is_foreground, 3)
         label, count = ndimage.label(near, np.ones((3, 3)))
-        if self._box is not None:
-            self._still_seconds += step
-        if not count:
+        area, motion, heat = (
+            np.bincount(label.ravel(), values.ravel(), count + 1)[1:]
+            for values in (is_foreground, moving, self._heat)
+        )
+        is_alive = motion >= np.maximum(LEAST_AREA, 0.05 * area)
+        if not is_alive.any():
             return None
-        inside = label[is_foreground]
-        numbers = np.arange(1, count + 1)
-        motion = np.bincount(label[moving], minlength=count + 1)[1:].astype(float)
-        size = np.bincount(inside, minlength=count + 1)[1:]
-        alive = motion >= np.maximum(4, 0.05 * size)
         slices = ndimage.find_objects(label)
-        low = np.array([[s[1].start, s[0].start] for s in slices]) + now.offset
-        high = np.array([[s[1].stop, s[0].stop] for s in slices]) + now.offset
-        if self._box is not None and self._still_seconds < RELEASE_SECONDS:
-            reach = self._box.grown(0.3)
-            centre = (self._box.low + self._box.high) / 2
-            gap = np.maximum(np.maximum(reach.low - high, low - reach.high), 0).max(axis=1)
-            alive &= gap <= 0
-            distance = np.linalg.norm((low + high) / 2 - centre, axis=1)
-            motion *= np.exp(-0.5 * (distance / (self._box.high - self._box.low).max()) ** 2)
-        if not alive.any():
+        low = np.array([[part.start for part in parts[::-1]] for parts in slices], dtype=float)
+        high = np.array([[part.stop for part in parts[::-1]] for parts in slices], dtype=float)
+        size = np.array(moving.shape[::-1], dtype=float)
+        rank = np.where(is_alive, heat * _weight(low, high, size), -1.0)
+        reach = Box(np.zeros(2), size)
+        if self._box is not None:
+            near_box = self._box.grown(REACH)
+            is_own = is_alive & _overlap(low, high, near_box)
+            own = self._own_heat * _weight(self._box.low[None], self._box.high[None], size)[0]
+            if rank.max() < LOYALTY * max(own, rank[is_own].max(initial=LEAST_HEAT)):
+                if not is_own.any():
+                    return None
+                rank, reach = np.where(is_own, rank, -1.0), near_box
+            else:
+                self._box, self._sizes, self._own_heat = None, [], float(rank.max())
+                self._num_subjects += 1
+        elif rank.max() < LEAST_HEAT:
             return None
-        best = int(np.argmax(np.where(alive, motion, -1)))
-        body = Box(low[best], high[best]).grown(0.25)
-        belongs = alive & (low < body.high).all(axis=1) & (high > body.low).all(axis=1)
-        rows, columns = np.nonzero(is_foreground & np.isin(label, numbers[belongs]))
-        points = np.stack([columns, rows], axis=1) + now.offset
-        box = Box(np.percentile(points, 1, axis=0), np.percentile(points, 99, axis=0) + 1)
-        self._box, self._still_seconds = box, 0.0
-        return box
+        best = int(np.argmax(rank))
+        belongs = is_alive & _overlap(low, high, Box(low[best], high[best]).grown(0.2))
+        is_body = is_foreground & np.concatenate([[False], belongs])[label]
+        window = _inside(reach, moving.shape)
+        y, x = np.nonzero(is_body[window])
+        if not len(x):
+            return None
+        points = np.stack([x + window[1].start, y + window[0].start], axis=1)
+        self._own_heat += float(motion[belongs].sum())
+        return Box(np.percentile(points, 1, axis=0), np.percentile(points, 99, axis=0) + 1)
+
+    def _place(self, seen: Box) -> None:
+        """Put the box, as large as the subject was of late, no further from where it was than it must be."""
+        recent = [(time, size) for time, size in self._sizes if time >= self._time - SIZE_SECONDS]
+        self._sizes = [*recent, (self._time, seen.size)]
+        half = np.quantile([size for _, size in self._sizes], SIZE_QUANTILE, axis=0) / 2
+        centre = seen.centre if self._box is None else self._box.centre
+        self._box = Box(centre - half, centre + half, self._num_subjects).holding(seen)
 
     def _learn(
-        self, now: _Small, background: ndarray, is_foreground: ndarray, moving: ndarray, step: float
+        self,
+        now: _Small,
+        is_foreground: Bool[ndarray, "row column"],
+        moving: Bool[ndarray, "row column"],
+        seconds: float,
     ) -> None:
-        rate = np.where(is_foreground, _rate(step, ABSORB_SECONDS), _rate(step, ABSORB_SECONDS / 2))
-        rate[moving] = _rate(step, FORGET_SECONDS)
-        if self._box is not None:
-            box = self._box.grown(0.1)
-            (left, top), (right, bottom) = (
-                np.rint(corner - now.offset).astype(int).clip(0) for corner in (box.low, box.high)
-            )
-            inside = np.zeros_like(moving)
-            inside[top:bottom, left:right] = True
-            rate[inside & is_foreground] = _rate(step, FORGET_SECONDS)
-        self._background = background + rate * (now.grey - background)
-        self._offset = now.offset
+        is_known = self._watched_seconds > WATCH_SECONDS
+        rate = np.full_like(now.grey, _share(seconds, ABSORB_SECONDS if is_known else SETTLE_SECONDS))
+        rate[moving] = _share(seconds, FORGET_SECONDS)
+        if self._box is not None and is_known:
+            window = _inside(self._box.grown(0.1), moving.shape)
+            rate[window][is_foreground[window]] = _share(seconds, FORGET_SECONDS)
+        self._background = self._background + rate * (now.grey - self._background)
 
     def _advance(self) -> None:
         self._turn += 1
-        oldest = self._time - PAST_SECONDS[-1]
-        # One frame beyond the oldest that is asked for.
-        while self._turn > 1 and self._frames[1].time_seconds <= oldest:
-            self._frames.popleft()
+        while self._turn > 1 and self._frames[1].time_seconds <= self._time - PAST_SECONDS[-1]:
+            self._frames.pop(0)
             self._turn -= 1
 
 
-def _rate(step: float, seconds: float) -> float:
-    return float(1 - np.exp(-step / seconds))
+def _share(seconds: float, time_constant: float) -> float:
+    return float(1 - np.exp(-seconds / time_constant))
 
 
-def steepness(grey: ndarray) -> ndarray:
-    """Largest difference to a neighbouring pixel."""
-    along = np.abs(np.diff(grey, axis=1))
-    down = np.abs(np.diff(grey, axis=0))
-    steep = np.zeros_like(grey)
-    for part, change in (
-        (steep[:, 1:], along),
-        (steep[:, :-1], along),
-        (steep[1:], down),
-        (steep[:-1], down),
-    ):
-        np.maximum(part, change, out=part)
-    return steep
+def _weight(
+    low: Float[ndarray, "box 2"], high: Float[ndarray, "box 2"], size: Float[ndarray, "2"]
+) -> Float[ndarray, " box"]:
+    """What the motion in boxes counts, in a frame of a size."""
+    is_cut = ((low <= 1) | (high >= size - 1)).any(axis=1)
+    return np.where(is_cut, AT_BORDER, 1.0)
 
 
-def shifted(grey: ndarray, shift: Float[ndarray, "2"]) -> ndarray:
-    """The picture seen from a place further by (x, y) pixels; NaN where it shows nothing."""
-    if not shift.any():
-        return grey
-    rows, columns = grey.shape
-    x, y = np.arange(columns) + shift[0], np.arange(rows) + shift[1]
-    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
-    across, down = (x - left).astype(np.float32), (y - top).astype(np.float32)[:, None]
-    is_inside = ((x >= 0) & (x <= columns - 1))[None] & ((y >= 0) & (y <= rows - 1))[:, None]
-    left0, left1 = left.clip(0, columns - 1), (left + 1).clip(0, columns - 1)
-    top0, top1 = top.clip(0, rows - 1), (top + 1).clip(0, rows - 1)
-    upper = grey[top0][:, left0] * (1 - across) + grey[top0][:, left1] * across
-    lower = grey[top1][:, left0] * (1 - across) + grey[top1][:, left1] * across
-    return np.where(is_inside, upper * (1 - down) + lower * down, np.float32(np.nan))
+def _overlap(low: Float[ndarray, "box 2"], high: Float[ndarray, "box 2"], box: Box) -> Bool[ndarray, " box"]:
+    """Which boxes have something in common with one."""
+    return np.asarray(((low < box.high) & (high > box.low)).all(axis=1))
 
 
-def camera_shift(before: ndarray, now: ndarray) -> Float[ndarray, "2"]:
-    """How far the camera's view moved between two frames, (x, y) in pixels; 0 unless most of it did."""
-    start = _cell_motion(before, now)
-    if start is None or start < 0.1:
-        return np.zeros(2)
-    rows, columns = now.shape
-    taper = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[1:-1]
-    spectrum = np.fft.rfft2((before - before.mean()) * taper) * np.conj(
-        np.fft.rfft2((now - now.mean()) * taper)
-    )
-    correlation = np.fft.irfft2(spectrum / np.maximum(np.abs(spectrum), 1e-9), s=now.shape)
-    row, column = np.unravel_index(np.argmax(correlation), correlation.shape)
-    y = row + _vertex(correlation[[row - 1, row, (row + 1) % rows], column])
-    x = column + _vertex(correlation[row, [column - 1, column, (column + 1) % columns]])
-    found = np.array([x - columns * (x > columns / 2), y - rows * (y > rows / 2)])
-    seen = shifted(before, found)
-    end = _cell_motion(np.where(np.isnan(seen), now, seen), now)
-    return found if end is not None and end < start else np.zeros(2)
-
-
-def _vertex(values: ndarray) -> float:
-    """Where the parabola through three values at -1, 0, 1 is highest."""
-    bend = values[0] - 2 * values[1] + values[2]
-    return 0.0 if bend >= 0 else float(np.clip(0.5 * (values[0] - values[2]) / bend, -0.5, 0.5))
-
-
-def _cell_motion(before: ndarray, now: ndarray, cell: int = 8) -> float | None:
-    """By how many pixels the median cell with any texture has moved; None when few cells have."""
-    rows, columns = now.shape[0] // cell * cell, now.shape[1] // cell * cell
-    if not rows or not columns:
-        return None
-
-    def mean(values: ndarray) -> ndarray:
-        parts = values[:rows, :columns].reshape(rows // cell, cell, columns // cell, cell)
-        return np.asarray(parts.mean(axis=(1, 3)))
-
-    gradient, change = mean(steepness(now)), mean(np.abs(now - before))
-    has_texture = gradient > 4
-    if has_texture.mean() < 0.2:
-        return None
-    return float(np.median((change / np.maximum(gradient, 1))[has_texture]))
+def _inside(box: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The rows and columns of a box, as far as there are any."""
+    left, top = np.floor(box.low).astype(int).clip(0, [shape[1], shape[0]]).tolist()
+    right, bottom = np.ceil(box.high).astype(int).clip(0, [shape[1], shape[0]]).tolist()
+    return slice(top, bottom), slice(left, right)

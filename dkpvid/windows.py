@@ -1,15 +1,14 @@
 """Follow a subject that is small in its frame with a smooth square window.
 
-The window is placed around what moves (`dkpvid.subject`) such that the body takes up three quarters of its
-side. Its place is averaged over the frames before and after, of which some are held back for that; its size
+The window is placed around what moves (`dkpvid.subject`) such that the body takes up 70 % of its side. Its
+place is averaged over the frames before and after, of which some are held back for that; its size
 follows growth at once and shrinks slowly. While nothing moves it stays; until anything does it is the whole
 frame. It is shifted into the frame where it fits, and reaches beyond it where the subject is taller than the
 frame is wide: the picture is never distorted. Equal frames give equal windows, however they are batched.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy import ndarray
@@ -25,22 +24,10 @@ PATH_STD = 4.0
 """Standard deviation of that average's weights, in frames."""
 LOOKAHEAD = AHEAD[-1] + PATH_AHEAD
 """Frames held back, at most."""
-BODY_SHARE = 0.75
+BODY_SHARE = 0.7
 """Share of the window's side that the subject takes up."""
-SIZE_SECONDS = 3.0
-"""For how long a subject is taken to be as large as it was seen."""
-SIZE_QUANTILE = 0.85
 LEAST_SIDE = 0.08
 """Shortest side of a window, as a share of the frame's longer side."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Place:
-    """The subject in one frame, in small pixels of the scene."""
-
-    time_seconds: float
-    centre: Float[ndarray, "2"]
-    side: float
 
 
 def follow(frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -52,87 +39,126 @@ def follow(frames: Iterable[Frame]) -> Iterator[Frame]:
     Yields:
         The same frames, with their `region`.
     """
-    held: deque[tuple[Frame, ndarray]] = deque()
-    finder, path, factor = SubjectFinder(), _Path(), 1
-    num_unplaced = 0
+    held: list[Frame] = []
+    path = _Path()
     for frame in frames:
-        grey, factor = reduce(frame.image)
-        held.append((frame, finder.push(grey, frame.time_seconds)))
-        del frame
-        num_unplaced += 1
-        if num_unplaced > AHEAD[-1]:
-            path.add(held[-num_unplaced][0].time_seconds, finder.find())
-            num_unplaced -= 1
+        held.append(frame)
+        path.push(frame)
+        del frame  # or one more would be held
         if len(held) > LOOKAHEAD:
-            yield _placed(*held.popleft(), path, factor)
-    while num_unplaced:
-        path.add(held[-num_unplaced][0].time_seconds, finder.find())
-        num_unplaced -= 1
+            yield path.place(held.pop(0))
+    path.end()
     while held:
-        yield _placed(*held.popleft(), path, factor)
+        yield path.place(held.pop(0))
 
 
-def _placed(frame: Frame, offset: ndarray, path: "_Path", factor: int) -> Frame:
-    width, height = frame.size
-    place = path.next()
-    if place is None:
-        return replace(frame, region=Region(0, 0, width, height))
-    # A small pixel's edges are the edges of the pixels that it is made of.
-    side = place.side * factor / BODY_SHARE
-    return replace(frame, region=square(tuple((place.centre - offset) * factor), side, width, height))
-
-
-def square(centre: tuple[float, float], side: float, width: int, height: int) -> Region:
+def square(centre: Float[ndarray, "2"], side: float, width: int, height: int) -> Region:
     """A square about a place, shifted into the frame on each axis on which it fits, centred on the others.
 
-    >>> square((10.0, 300.0), 100.0, 640, 360)
+    Args:
+        centre: (x, y), where 0 is the left and top edge of the frame.
+        side: In pixels; kept between `LEAST_SIDE` and the frame's longer side.
+        width: Of the frame.
+        height: Of the frame.
+
+    >>> square(np.array([10.0, 300.0]), 100.0, 640, 360)
     Region(x=0, y=250, width=100, height=100)
-    >>> square((200.0, 180.0), 400.0, 640, 360)
+    >>> square(np.array([200.0, 180.0]), 400.0, 640, 360)
     Region(x=0, y=-20, width=400, height=400)
     """
-    whole = round(np.clip(side, max(8.0, LEAST_SIDE * max(width, height)), max(width, height)))
-    low = []
-    for middle, length in zip(centre, (width, height), strict=True):
-        fits = whole <= length
-        low.append(round(np.clip(middle - whole / 2, 0, length - whole)) if fits else (length - whole) // 2)
-    return Region(low[0], low[1], whole, whole)
+    longer = max(width, height)
+    whole = round(np.clip(side, max(1.0, LEAST_SIDE * longer), longer))
+    x, y = (
+        (length - whole) // 2 if whole > length else round(np.clip(middle - whole / 2, 0, length - whole))
+        for middle, length in zip(centre.tolist(), (width, height), strict=True)
+    )
+    return Region(x, y, whole, whole)
 
 
 class _Path:
-    """The window's place in frame after frame, averaged over the frames around."""
+    """The subject's box in frame after frame, averaged over the frames around."""
 
     def __init__(self) -> None:
-        self._places: deque[_Place | None] = deque()
-        self._sizes: deque[tuple[float, float]] = deque()
+        self._finder = SubjectFinder()
+        self._pixel = np.ones(2)
+        self._times: list[float] = []
+        self._steps: list[Float[ndarray, "3 3"]] = []
+        self._seen: list[Box | None] = []
+        self._boxes: list[Box | None] = []
         self._turn = 0
 
-    def add(self, time_seconds: float, box: Box | None) -> None:
-        """Take the next frame's box; None = where it was before."""
-        last = self._places[-1] if self._places else None
-        if box is not None:
-            self._sizes.append((time_seconds, float((box.high - box.low).max())))
-            while self._sizes[0][0] < time_seconds - SIZE_SECONDS:
-                self._sizes.popleft()
-            side = float(np.quantile([size for _, size in self._sizes], SIZE_QUANTILE))
-            last = _Place(time_seconds, (box.low + box.high) / 2, side)
-        self._places.append(last)
+    def push(self, frame: Frame) -> None:
+        """Take the next frame."""
+        grey, self._pixel = reduce(frame.image)
+        self._steps.append(self._finder.push(grey, frame.time_seconds))
+        self._times.append(frame.time_seconds)
+        if len(self._times) > len(self._boxes) + AHEAD[-1]:
+            self._find()
 
-    def next(self) -> _Place | None:
-        """The next frame's; None when nothing has moved by then, nor will soon."""
-        around = [
-            (number - self._turn, place)
-            for number, place in enumerate(self._places)
-            if abs(number - self._turn) <= PATH_AHEAD and place is not None
-        ]
-        now = self._places[self._turn]
+    def end(self) -> None:
+        """No more frames will come."""
+        while len(self._boxes) < len(self._times):
+            self._find()
+
+    def place(self, frame: Frame) -> Frame:
+        """Give the next frame its region."""
+        width, height = frame.size
+        box = self._averaged()
         self._turn += 1
         if self._turn > PATH_AHEAD:
-            self._places.popleft()
+            for values in (self._times, self._steps, self._seen, self._boxes):
+                del values[0]
             self._turn -= 1
+        if box is None:
+            return replace(frame, region=Region(0, 0, width, height))
+        side = float((self._pixel * box.size).max()) / BODY_SHARE
+        return replace(frame, region=square(self._pixel * box.centre, side, width, height))
+
+    def _find(self) -> None:
+        seen, box = self._finder.find()
+        self._seen.append(seen)
+        self._boxes.append(box)
+
+    def _averaged(self) -> Box | None:
+        """The body in the frame whose turn it is; None when nothing has moved by then, nor will soon."""
+        around = list(self._around())
         if not around:
             return None
-        weight = np.exp(-0.5 * (np.array([distance for distance, _ in around]) / PATH_STD) ** 2)
-        weight /= weight.sum()
-        centre = weight @ np.array([place.centre for _, place in around])
-        side = float(weight @ np.array([place.side for _, place in around]))
-        return _Place(now.time_seconds if now else 0.0, centre, side)
+        # No gliding from one subject to the next.
+        subject = min(around, key=lambda each: abs(each[0]))[1].subject
+        weights, boxes = zip(
+            *(
+                (np.exp(-0.5 * (distance / PATH_STD) ** 2), box)
+                for distance, box in around
+                if box.subject == subject
+            ),
+            strict=True,
+        )
+        low, high = (
+            np.average([getattr(box, side) for box in boxes], 0, weights) for side in ("low", "high")
+        )
+        return Box(low, high)
+
+    def _around(self) -> Iterator[tuple[int, Box]]:
+        """The boxes of the frames around, as this frame sees them, with their distances in frames.
+
+        A box is pushed on by what moves, so it lags. The same is done backwards from the last frame that is
+        known, with the size that is known by then: between the two there is no lag, and the first frames,
+        which see a leg only, learn of the body.
+        """
+        views = {self._turn: np.eye(3)}
+        for number in range(self._turn + 1, min(self._turn + PATH_AHEAD + 1, len(self._boxes))):
+            views[number] = views[number - 1] @ self._steps[number]
+        for number in reversed(range(max(0, self._turn - PATH_AHEAD), self._turn)):
+            views[number] = np.linalg.inv(self._steps[number + 1]) @ views[number + 1]
+        back: Box | None = None
+        for number in sorted(views, reverse=True):
+            if (box := self._boxes[number]) is None:
+                continue
+            box, seen = box.seen_by(views[number]), self._seen[number]
+            if back is None or back.subject != box.subject:
+                back = box
+            elif seen is not None:
+                back = back.holding(seen.seen_by(views[number]))
+            centre, half = (box.centre + back.centre) / 2, np.maximum(box.size, back.size) / 2
+            yield number - self._turn, replace(box, low=centre - half, high=centre + half)

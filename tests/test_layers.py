@@ -24,14 +24,14 @@ ROWS = (
     {"devices", "downloads", "models.loading", "pickles", "structures", "video.deinterlace"},
     {"config", "torch_files"},
     # Tools and building blocks, which do not know each other.
-    {"annotate", "joints", "journal", "kalman", "metrics", "schema", "subject"}
+    {"annotate", "camera", "joints", "journal", "kalman", "metrics", "schema"}
     | {"models.detector", "models.edge_map", "models.perceptual"}
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.
-    {"annotations", "formats.base", "losses", "pages", "smoothing", "track_file", "windows", "video.coded"}
+    {"annotations", "formats.base", "losses", "pages", "smoothing", "subject", "track_file", "video.coded"}
     | {"models.decoder", "models.dpt", "models.fused", "models.small_depth"},
     {"models.autolink", "models.onnx_graph", "paper_sets", "regression", "report", "track_report"}
-    | {"video.containers"},
+    | {"video.containers", "windows"},
     {"formats.coco", "formats.deeplabcut", "formats.native", "formats.nwb", "formats.openpose"}
     | {"formats.sleap", "video.reader"},
     # Where models, frames and files meet.

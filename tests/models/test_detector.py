@@ -40,6 +40,13 @@ def test_soft_argmax_of_one_hot_cell_is_that_cell() -> None:
     torch.testing.assert_close(soft_argmax(heatmaps), torch.tensor([[[1.0, -1.0], [-1.0, 1.0]]]))
 
 
+def test_soft_argmax_is_not_rounded_under_mixed_precision() -> None:
+    heatmaps = torch.randn(2, 3, 1024).softmax(2).view(2, 3, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = soft_argmax(heatmaps)
+    assert torch.equal(got, soft_argmax(heatmaps))
+
+
 def test_soft_argmax_against_a_slow_loop() -> None:
     heatmaps = torch.rand(2, 3, 4, 6).flatten(2).softmax(2).view(2, 3, 4, 6)
     x, y = torch.linspace(-1, 1, 6), torch.linspace(-1, 1, 4)

@@ -60,6 +60,17 @@ def test_mobilenet_features_come_from_its_own_layers(mobilenet: MobileNetV1Featu
     assert [tuple(f.shape[1:]) for f in features] == [(64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7)]
 
 
+def test_mobilenet_under_mixed_precision_sees_much_the_same(mobilenet: MobileNetV1Features) -> None:
+    images = (torch.rand(2, 3, 112, 112) * 2 - 1).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        got = mobilenet(images)
+    sum(x.float().sum() for x in got).backward()
+    assert images.grad is not None and torch.isfinite(images.grad).all()
+    for x, want in zip(got, mobilenet(images), strict=True):
+        # Eight bits a number, over up to 23 layers.
+        assert x.dtype == torch.bfloat16 and (x - want).abs().mean() < 0.05 * want.abs().mean()
+
+
 def test_mobilenet_loss_is_scaled_by_depth(mobilenet: MobileNetV1Features) -> None:
     x, y = torch.rand(2, 3, 64, 64) * 2 - 1, torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.no_grad():

@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("video", type=Path, nargs="?", default=DEMO)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 10.0])
-    parser.add_argument("options", nargs="*", help="further options of `dkpvid track`, after --")
+    parser.add_argument("--no-video", action="store_true", help="track to JSON only")
     arguments = parser.parse_args()
     print("| minutes | frames | peak memory, MB | of the first |\n|---|---|---|---|")
     first = 0
@@ -68,7 +68,7 @@ def main() -> None:
         for minutes in arguments.minutes:
             video = Path(temporary) / f"{minutes:g}_minutes.mp4"
             num_frames = repeated(arguments.video, video, 60 * minutes)
-            peak = peak_megabytes(video, Path(temporary), arguments.options)
+            peak = peak_megabytes(video, Path(temporary), ["--no-video"] if arguments.no_video else [])
             first = first or peak
             print(f"| {minutes:g} | {num_frames} | {peak} | {peak / first:.3f} |", flush=True)
 

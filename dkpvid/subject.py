@@ -12,7 +12,8 @@ from numpy import ndarray
 from PIL import Image
 
 from dkpvid.camera import camera_motion, moved, steepness, warped
-from dkpvid.shapes import Bool, Float, UInt8
+from dkpvid.shapes import Bool, Float
+from dkpvid.structures import Frame
 
 SMALL_SIDE = 160
 """Longer side of a small frame, in pixels; of a frame that is smaller, its own."""
@@ -51,19 +52,14 @@ AT_BORDER = 0.3
 """What the motion counts that the frame's border cuts off: it is seldom what the video is about."""
 
 
-def reduce(
-    image: UInt8[ndarray, "height width 3"],
-) -> tuple[Float[ndarray, "row column"], Float[ndarray, "2"]]:
-    """A small grey frame, and how many pixels of the frame each of its pixels is wide and high."""
-    height, width = image.shape[:2]
+def reduce(frame: Frame) -> tuple[Float[ndarray, "row column"], Float[ndarray, "2"]]:
+    """A small grey picture, and how many pixels of the frame each of its pixels is wide and high."""
+    width, height = frame.size
     factor = max(1.0, max(width, height) / SMALL_SIDE)
     columns, rows = max(1, round(width / factor)), max(1, round(height / factor))
+    grey = Image.fromarray(frame.reduced(4 * SMALL_SIDE)).convert("L")
     # A soft filter: what it leaves of finer detail would seem to move with the camera by other amounts.
-    small = (
-        Image.fromarray(image)
-        .convert("L")
-        .resize((columns, rows), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    )
+    small = grey.resize((columns, rows), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(small, dtype=np.float32), np.array([width / columns, height / rows])
 
 

@@ -89,7 +89,7 @@ class _Path:
 
     def push(self, frame: Frame) -> None:
         """Take the next frame."""
-        grey, self._pixel = reduce(frame.image)
+        grey, self._pixel = reduce(frame)
         self._steps.append(self._finder.push(grey, frame.time_seconds))
         self._times.append(frame.time_seconds)
         if len(self._times) > len(self._boxes) + AHEAD[-1]:

@@ -21,6 +21,7 @@ from dkpvid.config import ModelConfig  # noqa: E402
 from dkpvid.models.detector import KeypointDetector  # noqa: E402
 from dkpvid.models.edge_map import EdgeMap  # noqa: E402
 from dkpvid.models.perceptual import MobileNetV1Features  # noqa: E402
+from tests.video.clips import make_clip  # noqa: E402
 
 SHARED = Path(os.environ.get("DKPVID_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -65,6 +66,14 @@ def need_package() -> Callable[[str], Any]:
 def transformers(need_package: Callable[[str], Any]) -> Any:
     """The package whose depth networks are compared with and used."""
     return need_package("transformers")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """24 frames, 96 x 64, 25 frames per second."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(make_clip())
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,6 @@ Track = Callable[..., Result]
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    """24 frames, 96 x 64, 25 frames per second."""
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(make_clip())
-    return path
-
-
-@pytest.fixture
 def track(tiny_weights: Path) -> Track:
     """Run `dkpvid track` with the tiny model, five frames at a time."""
 

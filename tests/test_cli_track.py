@@ -72,14 +72,6 @@ def command(tiny_weights: Path) -> list[str]:
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    """24 frames, 96 x 64, 25 frames per second."""
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(make_clip())
-    return path
-
-
-@pytest.fixture
 def out(tmp_path: Path) -> Path:
     """A folder for the outputs; it is not there yet."""
     return tmp_path / "out"

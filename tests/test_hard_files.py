@@ -27,14 +27,6 @@ UNREADABLE = ("audio_only.mp4", "empty.mp4", "text.mp4")
 DAMAGED = ("truncated_faststart.mp4", "decord_corrupted.mp4")
 
 
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    """24 frames, 96 x 64, 25 frames per second."""
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(make_clip())
-    return path
-
-
 def track(weights: Path, *arguments: str | Path) -> Result:
     """Run `dkpvid track` with a tiny model."""
     words = ["track", "--weights", weights, "--device", "cpu", *arguments]

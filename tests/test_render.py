@@ -19,17 +19,9 @@ from dkpvid.structures import VideoInfo
 from dkpvid.track import TrackedVideo, Tracker, TrackSink, track_video
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.writer import VideoWriter, read_comment
-from tests.video.clips import HEIGHT, WIDTH, ffprobe_times, make_clip
+from tests.video.clips import HEIGHT, WIDTH, ffprobe_times
 
 CONFIG = TrackConfig(device="cpu", batch_size=5)
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    """24 frames, 96 x 64, 25 frames per second."""
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(make_clip())
-    return path
 
 
 def drawn_at_once(

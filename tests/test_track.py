@@ -56,14 +56,6 @@ class FullDisk(Sink):
         super().write(track)
 
 
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    """24 frames, 96 x 64, 25 frames per second."""
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(make_clip())
-    return path
-
-
 def tracker(weights: Path, config: TrackConfig = RAW) -> Tracker:
     return Tracker(load_weights(weights), config)
 

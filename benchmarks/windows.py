@@ -10,8 +10,8 @@ other clips, in shares of what the model saw: mean error in per cent of the body
 frame, for the window, for a window placed by the true joints, and for the mean pose in each.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +22,12 @@ import typer
 from numpy import ndarray
 
 from dkpvid.checkpoint import load_weights
-from dkpvid.coordinates import Region, Regions
+from dkpvid.coordinates import Region
 from dkpvid.detect import Detector, detect
 from dkpvid.joints import fit_joints, from_shares, split_folds, to_shares
 from dkpvid.structures import Frame, Track
 from dkpvid.video.reader import VideoReader
-from dkpvid.windows import BODY_SHARE, square
+from dkpvid.windows import BODY_SHARE, follow, square
 
 FPS = 25
 FOLDS = 4
@@ -81,7 +81,7 @@ def real(data: Path) -> Iterator[Clip]:
             arrays = {name: file[name] for name in ("keypoints", "frames", "flip_dist", "mask")}
         seen = arrays["mask"].any(axis=(1, 2))
         body = []
-        scale = frames[0].image.shape[1] / arrays["mask"].shape[2]
+        scale = frames[0].size[0] / arrays["mask"].shape[2]
         for mask in arrays["mask"][seen]:
             rows, columns = np.nonzero(mask)
             body.append((np.stack([columns, rows], axis=1) + 0.5) * scale - 0.5)
@@ -100,7 +100,7 @@ def longer_side(places: ndarray) -> float:
 
 def true_windows(clip: Clip) -> ndarray:
     """Per row the square window about the body, as it would be if its place were known: [row, 4]."""
-    height, width = clip.frames[0].image.shape[:2]
+    width, height = clip.frames[0].size
     squares = [
         square((places.min(axis=0) + places.max(axis=0)) / 2, longer_side(places) / BODY_SHARE, width, height)
         for places in clip.body
@@ -134,15 +134,17 @@ def held_out_errors(keypoints: ndarray, joints: ndarray, regions: ndarray, group
     return np.linalg.norm(predicted - joints, axis=2)
 
 
-def look(detector: Detector, clip: Clip, region: Regions | str | None) -> Track:
-    """Detect in all frames, without smoothing; rows of regions are those of the annotated frames only."""
-    if isinstance(region, ndarray):
-        frames = [
-            Frame(clip.frames[row].image, number, 0.0, region=Region(*(int(value) for value in values)))
-            for number, (row, values) in enumerate(zip(clip.rows, region, strict=True))
-        ]
-        return Track.concatenate(list(detect(detector, frames)))
-    return Track.concatenate(list(detect(detector, clip.frames, region=region)))  # type: ignore[arg-type]
+def look(detector: Detector, frames: Iterable[Frame]) -> Track:
+    """Detect in all frames, each in its own region, without smoothing."""
+    return Track.concatenate(list(detect(detector, frames)))
+
+
+def in_regions(clip: Clip, regions: ndarray) -> list[Frame]:
+    """The annotated frames, with regions to look at."""
+    return [
+        replace(clip.frames[row], region=Region(*map(int, region)))
+        for row, region in zip(clip.rows, regions, strict=True)
+    ]
 
 
 def measure(title: str, clips: Iterator[Clip], detector: Detector) -> None:
@@ -156,8 +158,8 @@ def measure(title: str, clips: Iterator[Clip], detector: Detector) -> None:
     regions: dict[str, list[ndarray]] = {name: [] for name in names}
     joints, heights, groups, insides, ratios = [], [], [], [], []
     for number, clip in enumerate(clips):
-        height, width = clip.frames[0].image.shape[:2]
-        found = look(detector, clip, "auto")
+        width, height = clip.frames[0].size
+        found = look(detector, follow(clip.frames))
         truth = true_windows(clip)
         where = {
             "whole frame": np.tile([0, 0, width, height], (len(clip.rows), 1)),
@@ -165,9 +167,9 @@ def measure(title: str, clips: Iterator[Clip], detector: Detector) -> None:
             "window by the truth": truth,
         }
         xy = {
-            "whole frame": look(detector, clip, None).xy[clip.rows],
+            "whole frame": look(detector, clip.frames).xy[clip.rows],
             "window": found.xy[clip.rows],
-            "window by the truth": look(detector, clip, truth).xy,
+            "window by the truth": look(detector, in_regions(clip, truth)).xy,
         }
         for name in names:
             keypoints[name].append(xy[name])

@@ -4,13 +4,15 @@ A view is a 3 x 3 matrix that maps (x, y, 1) of one frame to the place in anothe
 It shifts, turns and scales; what a camera that travels sees shift more in the foreground is not modelled.
 """
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from numpy import ndarray
 
 from dkpvid.shapes import Float
 
 STILL_PIXELS = 0.1
-"""A camera stands still when most of the picture moves less."""
+"""A camera stands still when half of the textured cells move less."""
 CELL = 8
 """Side of a cell, in pixels."""
 TEXTURE = 4.0
@@ -42,7 +44,7 @@ def camera_motion(
     if np.median(change[has_texture] / steep[has_texture]) < STILL_PIXELS and not shift[:2, 2].any():
         return np.eye(3)
     view = min(np.eye(3), shift, key=lambda guess: _misfit(before, now, guess))
-    half = np.diag([0.5, 0.5, 1.0])
+    half = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])  # from pixel centre to pixel centre
     view = half @ view @ np.linalg.inv(half)
     view = np.linalg.inv(half) @ _refined(_halved(before), _halved(now), view) @ half
     view = _refined(before, now, view)
@@ -74,6 +76,48 @@ def moved(view: Float[ndarray, "3 3"], places: Float[ndarray, "*place 2"]) -> Fl
     """Where a view maps (x, y)."""
     mapped: ndarray = places @ view[:2, :2].T + view[:2, 2]
     return mapped
+
+
+def scale(view: Float[ndarray, "3 3"]) -> float:
+    """By how much a view magnifies."""
+    return float(np.sqrt(abs(np.linalg.det(view[:2, :2]))))
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """A rectangle in pixels of a frame."""
+
+    low: Float[ndarray, "2"]
+    """(x, y)."""
+    high: Float[ndarray, "2"]
+    subject: int = 0
+    """Changes when another thing is followed."""
+
+    @property
+    def centre(self) -> Float[ndarray, "2"]:
+        """(x, y)."""
+        return np.asarray((self.low + self.high) / 2)
+
+    @property
+    def size(self) -> Float[ndarray, "2"]:
+        """(width, height)."""
+        return np.asarray(self.high - self.low)
+
+    def grown(self, share: float) -> "Box":
+        """Larger on all sides, by a share of the longer one."""
+        margin = share * self.size.max()
+        return replace(self, low=self.low - margin, high=self.high + margin)
+
+    def holding(self, other: "Box") -> "Box":
+        """Shifted as little as it takes to hold another box, or to be in the middle of a larger one."""
+        slack = np.maximum(self.size - other.size, 0) / 2
+        shift = np.clip(self.centre, other.centre - slack, other.centre + slack) - self.centre
+        return replace(self, low=self.low + shift, high=self.high + shift)
+
+    def seen_by(self, view: Float[ndarray, "3 3"]) -> "Box":
+        """The box where a view maps its centre, scaled as the view scales."""
+        centre, half = moved(view, self.centre), scale(view) * self.size / 2
+        return replace(self, low=centre - half, high=centre + half)
 
 
 def steepness(grey: Float[ndarray, "row column"]) -> Float[ndarray, "row column"]:
@@ -130,7 +174,9 @@ def _refined(before: ndarray, now: ndarray, view: ndarray) -> Float[ndarray, "3 
 
 def _misfit(before: ndarray, now: ndarray, view: ndarray) -> float:
     """Mean difference in grey levels, in which the subject counts no more than a certain amount."""
-    return float(np.nanmean(np.minimum(np.abs(warped(before, view) - now), MOST_DIFFERENCE)))
+    difference = np.abs(warped(before, view) - now)
+    known = difference[np.isfinite(difference)]
+    return float(np.minimum(known, MOST_DIFFERENCE).mean()) if len(known) else np.inf
 
 
 def _cell_means(grey: ndarray) -> ndarray:
@@ -150,6 +196,6 @@ def _blurred(grey: ndarray) -> ndarray:
 
 
 def _halved(grey: ndarray) -> ndarray:
-    """Half the size; pixel (x, y) is about (2 x, 2 y) of the larger one, which the next round sets right."""
+    """Half the size: means of 2 x 2 pixels."""
     rows, columns = grey.shape[0] // 2, grey.shape[1] // 2
     return np.asarray(grey[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2).mean(axis=(1, 3)))

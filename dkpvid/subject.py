@@ -1,17 +1,18 @@
 """Where the subject is: what moves against the background, once the camera's own motion is taken out.
 
-Everything happens on small grey frames (see `reduce`), one at a time and in order. Two pictures of the
-background say what is foreground: the median of a few frames around, which shows what moves just now and
-knows no ghosts; and a slow running average, which shows the whole body of somebody who moves an arm only.
+Everything happens on small grey frames (see `reduce`), one at a time and in order. Foreground is what is
+unlike most of a few frames around, which tells what moves just now and leaves no ghosts; and, while the
+camera rests, what is unlike a slow running average, which tells the whole body of somebody who walked in and
+now moves an arm only.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray
 from PIL import Image
 
-from dkpvid.camera import camera_motion, moved, steepness, warped
+from dkpvid.camera import Box, camera_motion, scale, steepness, warped
 from dkpvid.shapes import Bool, Float
 from dkpvid.structures import Frame
 
@@ -21,6 +22,8 @@ AHEAD = (3, 6)
 """Later frames that motion is told from; there must be as many before a frame's turn comes."""
 PAST_SECONDS = (0.17, 0.33, 0.5)
 """How long ago the earlier frames were."""
+MOST_PAST = 128
+"""Earlier frames that are kept at most, were there more in that time, or did it stand still."""
 
 LEAST_DIFFERENCE = 5.0
 """Grey levels by which a moving pixel differs at least from the background."""
@@ -40,6 +43,8 @@ FORGET_SECONDS = 60.0
 """The same for what lies in the subject's box: who stands still stays in view."""
 SIZE_SECONDS = 3.0
 """For how long the subject is taken to be as large as it was seen."""
+MOST_SIZES = 1024
+"""Sizes that are remembered at most."""
 SIZE_QUANTILE = 0.8
 """Of the sizes seen in that time; what is larger still is a passer-by, or a shadow, for some frames."""
 MEMORY_SECONDS = 1.5
@@ -61,48 +66,6 @@ def reduce(frame: Frame) -> tuple[Float[ndarray, "row column"], Float[ndarray, "
     # A soft filter: what it leaves of finer detail would seem to move with the camera by other amounts.
     small = grey.resize((columns, rows), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(small, dtype=np.float32), np.array([width / columns, height / rows])
-
-
-@dataclass(frozen=True, eq=False)
-class Box:
-    """A rectangle, in pixels of a small frame."""
-
-    low: Float[ndarray, "2"]
-    """(x, y)."""
-    high: Float[ndarray, "2"]
-    subject: int = 0
-    """Changes when another thing is followed."""
-
-    @property
-    def centre(self) -> Float[ndarray, "2"]:
-        """(x, y)."""
-        return np.asarray((self.low + self.high) / 2)
-
-    @property
-    def size(self) -> Float[ndarray, "2"]:
-        """(width, height)."""
-        return np.asarray(self.high - self.low)
-
-    def grown(self, share: float) -> "Box":
-        """Larger on all sides, by a share of the longer one."""
-        margin = share * self.size.max()
-        return replace(self, low=self.low - margin, high=self.high + margin)
-
-    def holding(self, other: "Box") -> "Box":
-        """Shifted as little as it takes to hold another box, or to be in the middle of a larger one."""
-        slack = np.maximum(self.size - other.size, 0) / 2
-        shift = np.clip(self.centre, other.centre - slack, other.centre + slack) - self.centre
-        return replace(self, low=self.low + shift, high=self.high + shift)
-
-    def seen_by(self, view: Float[ndarray, "3 3"]) -> "Box":
-        """The box where a view maps its centre, scaled as the view scales."""
-        centre, half = moved(view, self.centre), scale(view) * self.size / 2
-        return replace(self, low=centre - half, high=centre + half)
-
-
-def scale(view: Float[ndarray, "3 3"]) -> float:
-    """By how much a view magnifies."""
-    return float(np.sqrt(abs(np.linalg.det(view[:2, :2]))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +126,16 @@ class SubjectFinder:
         # Warped again and again, the old background would be a blur.
         self._background, self._watched_seconds = now.grey, 0.0
         self._heat = np.nan_to_num(warped(self._heat, now.step), nan=0.0)
-        if self._box is not None:
-            view = np.linalg.inv(now.step)
-            self._box = self._box.seen_by(view)
-            self._sizes = [(time, scale(view) * size) for time, size in self._sizes]
+        if self._box is None:
+            return
+        view = np.linalg.inv(now.step)
+        self._box = self._box.seen_by(view)
+        self._sizes = [(time, scale(view) * size) for time, size in self._sizes]
+        frame = Box(np.zeros(2), np.array(now.grey.shape[::-1], dtype=float))
+        is_lost = not _overlap(self._box.low[None], self._box.high[None], frame)[0]
+        if is_lost or self._box.size.max() > 2 * frame.size.max():
+            self._box, self._sizes = None, []
+            self._num_subjects += 1
 
     def _moving(self, now: _Small) -> tuple[Bool[ndarray, "row column"], Float[ndarray, "row column"]]:
         """Which pixels are unlike most of the frames around, and the difference that it takes."""
@@ -244,7 +213,7 @@ class SubjectFinder:
     def _place(self, seen: Box) -> None:
         """Put the box, as large as the subject was of late, no further from where it was than it must be."""
         recent = [(time, size) for time, size in self._sizes if time >= self._time - SIZE_SECONDS]
-        self._sizes = [*recent, (self._time, seen.size)]
+        self._sizes = [*recent[-MOST_SIZES:], (self._time, seen.size)]
         half = np.quantile([size for _, size in self._sizes], SIZE_QUANTILE, axis=0) / 2
         centre = seen.centre if self._box is None else self._box.centre
         self._box = Box(centre - half, centre + half, self._num_subjects).holding(seen)
@@ -266,7 +235,9 @@ class SubjectFinder:
 
     def _advance(self) -> None:
         self._turn += 1
-        while self._turn > 1 and self._frames[1].time_seconds <= self._time - PAST_SECONDS[-1]:
+        while self._turn > 1 and (
+            self._turn > MOST_PAST or self._frames[1].time_seconds <= self._time - PAST_SECONDS[-1]
+        ):
             self._frames.pop(0)
             self._turn -= 1
 

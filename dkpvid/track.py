@@ -26,7 +26,7 @@ from dkpvid.smoothing import Smoother, kept_back, make_smoother
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.sources import find_source
-from dkpvid.windows import LOOKAHEAD, follow
+from dkpvid.windows import LOOKAHEAD, cut_at_jumps, follow
 
 
 @runtime_checkable
@@ -144,10 +144,13 @@ class Tracker:
         smoother: Smoother | None = None
         num_done = 0
         with closing(self._detections(frames, self._region(info), journal)) as found:
-            for piece in found:
+            for piece, is_start in cut_at_jumps(found):
                 num_done += len(piece)
                 on_batch(num_done)
-                if smoother is None:
+                if smoother is None or is_start:
+                    # What is known of one subject says nothing about the next.
+                    if smoother is not None and (final := smoother.finish()) is not None:
+                        yield self._finished(final, area)
                     scale = _scale_px(piece, area)
                     smoother = make_smoother(self.config.smoothing, scale, info.average_fps)
                 if (final := smoother.push(piece)) is not None:
@@ -192,7 +195,7 @@ class Tracker:
 
 
 def _scale_px(first: Track, area: Region) -> float:
-    """What the smoother measures lengths by: the region's longer side, in the first frame when it moves.
+    """What a smoother measures lengths by: the region's longer side, in its first frame when it moves.
 
     It is fixed, as a length of the subject is: a window that grows with an outstretched arm makes nobody
     faster.

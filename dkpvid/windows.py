@@ -1,22 +1,24 @@
 """Follow a subject that is small in its frame with a smooth square window.
 
 The window is placed around what moves (`dkpvid.subject`) such that the body takes up 70 % of its side. Its
-place is averaged over the frames before and after, of which some are held back for that; its size
-follows growth at once and shrinks slowly. While nothing moves it stays; until anything does it is the whole
+place is averaged over the frames before and after, of which some are held back for that; its size follows
+growth at once and shrinks slowly. While nothing moves it stays; until anything does it is the whole
 frame. It is shifted into the frame where it fits, and reaches beyond it where the subject is taller than the
 frame is wide: the picture is never distorted. Equal frames give equal windows, however they are batched.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy import ndarray
 
+from dkpvid.camera import Box
 from dkpvid.coordinates import Region
-from dkpvid.shapes import Float
-from dkpvid.structures import Frame
-from dkpvid.subject import AHEAD, Box, SubjectFinder, reduce
+from dkpvid.shapes import Float, Int
+from dkpvid.structures import Frame, Track
+from dkpvid.subject import AHEAD, SubjectFinder, reduce
 
 PATH_AHEAD = 10
 """Later frames that the window's place is averaged over, and as many earlier ones."""
@@ -28,6 +30,8 @@ BODY_SHARE = 0.7
 """Share of the window's side that the subject takes up."""
 LEAST_SIDE = 0.08
 """Shortest side of a window, as a share of the frame's longer side."""
+JUMP = 0.25
+"""A window that moves or grows by a larger share of its side in one frame has gone to another subject."""
 
 
 def follow(frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -75,13 +79,36 @@ def square(centre: Float[ndarray, "2"], side: float, width: int, height: int) ->
     return Region(x, y, whole, whole)
 
 
+def cut_at_jumps(pieces: Iterable[Track]) -> Iterator[tuple[Track, bool]]:
+    """Cut a track where its window goes to another subject, or from the whole frame to the first one.
+
+    Yields:
+        Its pieces, cut once more, and whether another subject starts with them.
+    """
+    last: Int[ndarray, "1 4"] | None = None
+    for piece in pieces:
+        starts: list[int] = []
+        if piece.region is not None:
+            regions = piece.region if last is None else np.concatenate([last, piece.region])
+            starts = [row - len(regions) + len(piece) for row in _jumps(regions.astype(float))]
+            last = piece.region[-1:]
+        for start, stop in pairwise(sorted({0, *starts, len(piece)})):
+            yield piece[start:stop], start in starts
+
+
+def _jumps(regions: Float[ndarray, "frame 4"]) -> list[int]:
+    """The frames in which a window is unlike that of the frame before."""
+    centre, side = regions[:, :2] + regions[:, 2:] / 2, regions[:, 2:].max(axis=1)
+    change = np.maximum(np.abs(np.diff(centre, axis=0)).max(axis=1), np.abs(np.diff(side)))
+    return [int(frame) + 1 for frame in np.flatnonzero(change > JUMP * np.minimum(side[1:], side[:-1]))]
+
+
 class _Path:
     """The subject's box in frame after frame, averaged over the frames around."""
 
     def __init__(self) -> None:
         self._finder = SubjectFinder()
         self._pixel = np.ones(2)
-        self._times: list[float] = []
         self._steps: list[Float[ndarray, "3 3"]] = []
         self._seen: list[Box | None] = []
         self._boxes: list[Box | None] = []
@@ -91,13 +118,12 @@ class _Path:
         """Take the next frame."""
         grey, self._pixel = reduce(frame)
         self._steps.append(self._finder.push(grey, frame.time_seconds))
-        self._times.append(frame.time_seconds)
-        if len(self._times) > len(self._boxes) + AHEAD[-1]:
+        if len(self._steps) > len(self._boxes) + AHEAD[-1]:
             self._find()
 
     def end(self) -> None:
         """No more frames will come."""
-        while len(self._boxes) < len(self._times):
+        while len(self._boxes) < len(self._steps):
             self._find()
 
     def place(self, frame: Frame) -> Frame:
@@ -106,8 +132,7 @@ class _Path:
         box = self._averaged()
         self._turn += 1
         if self._turn > PATH_AHEAD:
-            for values in (self._times, self._steps, self._seen, self._boxes):
-                del values[0]
+            del self._steps[0], self._seen[0], self._boxes[0]
             self._turn -= 1
         if box is None:
             return replace(frame, region=Region(0, 0, width, height))
@@ -126,17 +151,10 @@ class _Path:
             return None
         # No gliding from one subject to the next.
         subject = min(around, key=lambda each: abs(each[0]))[1].subject
-        weights, boxes = zip(
-            *(
-                (np.exp(-0.5 * (distance / PATH_STD) ** 2), box)
-                for distance, box in around
-                if box.subject == subject
-            ),
-            strict=True,
-        )
-        low, high = (
-            np.average([getattr(box, side) for box in boxes], 0, weights) for side in ("low", "high")
-        )
+        around = [(distance, box) for distance, box in around if box.subject == subject]
+        weights = [np.exp(-0.5 * (distance / PATH_STD) ** 2) for distance, _ in around]
+        low = np.average([box.low for _, box in around], axis=0, weights=weights)
+        high = np.average([box.high for _, box in around], axis=0, weights=weights)
         return Box(low, high)
 
     def _around(self) -> Iterator[tuple[int, Box]]:

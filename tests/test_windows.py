@@ -1,6 +1,8 @@
 """The window that follows a subject: where it is, how large, how steady, and how many frames it waits for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ from numpy import ndarray
 from scipy.ndimage import zoom
 
 from dkpvid.coordinates import Region
-from dkpvid.structures import Frame
-from dkpvid.windows import LOOKAHEAD, follow, square
+from dkpvid.structures import Frame, Track
+from dkpvid.windows import LOOKAHEAD, cut_at_jumps, follow, square
 
 WIDTH, HEIGHT = 480, 270
 BODY = (24, 60)  # width and height of the figure
@@ -171,8 +173,8 @@ def test_times_that_stand_still_or_run_back_are_no_trouble(rng: np.random.Genera
     frames = clip(rng, places)
     repeated = [Frame(frame.image, frame.index, max(0, frame.index - 3) // 4 / 5) for frame in frames]
     assert share_inside(regions_of(repeated), places) > 0.9
-    backward = [Frame(frame.image, frame.index, -frame.time_seconds) for frame in frames]
-    assert len(regions_of(backward)) == 30
+    backward = [Frame(frame.image, frame.index, -frame.time_seconds) for frame in frames[:20]]
+    assert len(regions_of(backward)) == 20
 
 
 def test_few_frames_are_held_and_later_ones_change_nothing(rng: np.random.Generator) -> None:
@@ -193,6 +195,27 @@ def test_few_frames_are_held_and_later_ones_change_nothing(rng: np.random.Genera
     assert [frame.region for frame in placed] == regions_of(frames)
     early = regions_of(frames[:33])
     assert early[: 33 - LOOKAHEAD] == regions_of(frames)[: 33 - LOOKAHEAD]
+
+
+@pytest.mark.parametrize("cuts", [[], [3], [5, 6], [1, 2, 3, 4, 5, 6, 7, 8]])
+def test_smoothing_starts_anew_where_the_window_jumps(cuts: list[int]) -> None:
+    """From the whole frame to a subject, along with it, and to another one that is farther away."""
+    rows = [[0, 0, 640, 360]] * 3 + [[100, 80, 90, 90], [104, 80, 90, 90], [110, 78, 94, 94]]
+    rows += [[400, 10, 80, 80], [404, 10, 80, 80], [408, 12, 80, 80]]
+    track = Track(
+        index=np.arange(9),
+        time_seconds=np.arange(9) / 25,
+        xy=np.zeros((9, 1, 2)),
+        confidence=np.zeros((9, 1)),
+        covariance=np.zeros((9, 1, 3)),
+        region=np.array(rows),
+    )
+    pieces = [track[start:stop] for start, stop in pairwise([0, *cuts, 9])]
+    found = list(cut_at_jumps(pieces))
+    assert [int(piece.index[0]) for piece, is_start in found if is_start] == [3, 6]
+    np.testing.assert_array_equal(np.concatenate([piece.index for piece, _ in found]), np.arange(9))
+    fixed = [replace(piece, region=None) for piece in pieces]
+    assert [is_start for _, is_start in cut_at_jumps(fixed)] == [False] * len(fixed)
 
 
 def test_a_window_is_inside_the_frame_where_it_fits() -> None:

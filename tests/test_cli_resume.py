@@ -1,5 +1,6 @@
 """`dkpvid track --resume` and `--skip-existing`: killed at any moment, the end is that of one quiet run."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import dkpvid.detect
+import dkpvid.journal
+import dkpvid.render
 from dkpvid.cli import app
 from tests.video.clips import ffprobe_times, make_clip, need_program
 
@@ -194,3 +197,71 @@ def test_the_input_may_be_gone(clip: Path, tmp_path: Path, track: Track) -> None
         assert track(clip, "-o", tmp_path / "out", "--no-video").exit_code == 130
     shutil.move(clip, tmp_path / "elsewhere.mp4")
     assert track(clip, "-o", tmp_path / "out", "--no-video", "--resume").exit_code == 4
+
+
+# --- What the world does to a run ---------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are a POSIX matter")
+@pytest.mark.parametrize("limit", [3_000, 22_000])
+def test_a_full_disk_leaves_nothing_half_done(
+    clip: Path, tmp_path: Path, tiny_weights: Path, limit: int
+) -> None:
+    """No file may become larger than the limit: an error like that of a full disk, whoever writes."""
+    out = tmp_path / "out"
+    code = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
+    code += "sys.argv[0] = 'dkpvid'; from dkpvid.cli import main; main()"
+    command = [sys.executable, "-c", code, "track", str(clip), "-o", str(out), "--weights", str(tiny_weights)]
+    done = subprocess.run([*command, "--device", "cpu", "-q", "--crf", "0"], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: "), done.stderr
+    # Where the keypoints fit and the drawing does not, they are complete.
+    fits = limit > 20_000
+    assert done.returncode == (3 if fits else 4)
+    visible = [path.name for path in out.iterdir() if not path.name.startswith(".")]
+    assert visible == (["clip.dkp.json"] if fits else [])
+    assert [path.name for path in out.iterdir() if ".part" in path.name] == []
+    if fits:
+        assert len(json.loads((out / "clip.dkp.json").read_text())["frames"]) == 24
+
+
+@pytest.mark.parametrize("is_drawn_later", [False, True])
+def test_the_input_vanishes_in_mid_run(
+    clip: Path, tmp_path: Path, track: Track, monkeypatch: pytest.MonkeyPatch, is_drawn_later: bool
+) -> None:
+    if is_drawn_later:
+        monkeypatch.setattr(dkpvid.render, "MOST_KEPT_BYTES", 0)
+    append = dkpvid.journal.Journal.append
+
+    def vanish(self: dkpvid.journal.Journal, detections: object) -> None:
+        append(self, detections)  # type: ignore[arg-type]
+        clip.unlink(missing_ok=True)
+
+    monkeypatch.setattr(dkpvid.journal.Journal, "append", vanish)
+    out = tmp_path / "out"
+    result = track(clip, "-o", out)
+    # What is open stays readable; a second look is impossible, but the keypoints are complete.
+    assert result.exit_code == (3 if is_drawn_later else 0), result.stderr
+    assert len(json.loads((out / "clip.dkp.json").read_text())["frames"]) == 24
+    assert (out / "clip.dkp.mp4").exists() is not is_drawn_later
+    assert [path.name for path in out.iterdir() if ".part" in path.name] == []
+
+
+def test_the_input_is_cut_off_in_mid_run(tmp_path: Path, track: Track) -> None:
+    """As when a share is unmounted: the rest is missing, and said to be."""
+    clip = tmp_path / "long.mkv"
+    clip.write_bytes(make_clip(times=tuple(index / 25 for index in range(500)), container="matroska"))
+    append = dkpvid.journal.Journal.append
+    size = clip.stat().st_size
+
+    def cut(self: dkpvid.journal.Journal, detections: object) -> None:
+        append(self, detections)  # type: ignore[arg-type]
+        os.truncate(clip, size // 2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dkpvid.journal.Journal, "append", cut)
+        result = track(clip, "-o", tmp_path / "out", "--no-video")
+    frames = json.loads((tmp_path / "out" / "long.dkp.json").read_text())["frames"]
+    assert [frame["frame"] for frame in frames] == list(range(len(frames)))
+    assert 5 <= len(frames) <= 500
+    assert result.exit_code in (0, 3) and "Traceback" not in result.stderr

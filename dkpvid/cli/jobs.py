@@ -171,7 +171,6 @@ def _draw(
     from dkpvid.render import redraw
 
     assert job.video_path is not None
-    drawing = _new_drawing(job.video_path, tracked.header, manner)
     num_requests = len(stop)
     with (
         ProgressReport(
@@ -179,6 +178,7 @@ def _draw(
         ) as progress,
         tracker.open(job.source, lambda: len(stop) > num_requests) as reader,
     ):
+        drawing = _new_drawing(job.video_path, tracked.header, manner)
         redraw(
             reader,
             tracked.track,

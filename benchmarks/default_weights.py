@@ -1,153 +1,188 @@
 """The weights that come with the package, from raw clips to `weights/default.safetensors`.
 
-    python benchmarks/default_weights.py prepare DATA OUT     training set: strips of square frames
-    python benchmarks/default_weights.py train OUT RUN        the real `dkpvid train`, resumable
-    python benchmarks/default_weights.py publish RUN          half precision, into weights/
+    python benchmarks/default_weights.py all DATA OUT      every stage below, one after the other
 
-DATA is a folder of real clips laid out as in `CLIPS` and `weizmann/`; rendered figures are added. Every step
-is seeded and can be repeated; `train` goes on where it was stopped.
+    python benchmarks/default_weights.py prepare DATA OUT  training set: strips of squares, some with depth
+    python benchmarks/default_weights.py depth OUT         `dkpvid depth` for the others
+    python benchmarks/default_weights.py teacher OUT       `dkpvid train --modality depth`
+    python benchmarks/default_weights.py student OUT       `dkpvid distill`
+    python benchmarks/default_weights.py baseline OUT      `dkpvid train` alone, for comparison
+    python benchmarks/default_weights.py publish OUT       half precision, into weights/
+
+DATA is a folder of real clips laid out as in `training_set.CLIPS` and `weizmann/`; rendered figures are
+added. Every step is seeded, and trainings go on where they were stopped. After `prepare`, OUT holds nothing
+but pictures, so the rest can run elsewhere.
 """
 
 import subprocess
 import sys
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import figures
 import numpy as np
+import training_set
 import typer
-from numpy import ndarray
-from PIL import Image
-
-from dkpvid.coordinates import Region
-from dkpvid.video.reader import VideoReader, find_videos
-from dkpvid.video.resize import to_square
 
 ROOT = Path(__file__).parents[1]
 
-# Clip -> squares (x, y, side) in its pixels that hold the person; None = the whole frame, squeezed.
-CLIPS: dict[str, list[tuple[int, int, int] | None]] = {
-    "clips/bodypose3d_cam0.mp4": [None, (60, 20, 640)],
-    "clips/juggle.mp4": [None, (400, 0, 720), (300, 0, 720)],
-    "permissive/squat_gym.mp4": [None, (0, 80, 384)],
-    "clips/pose2sim_single_cam01.mp4": [(90, 250, 900)],
-    "clips/pose2sim_single_cam02.mp4": [(130, 330, 900)],
-    "clips/pose2sim_single_cam03.mp4": [(100, 450, 900)],
-    "clips/pose2sim_single_cam04.mp4": [(60, 450, 950)],
-    "clips/pose_1.mp4": [(130, 120, 330)],
-    "clips/exercise.avi": [(38, 100, 130), (120, 105, 165), (205, 100, 130)],
-    "clips/bedroom.mp4": [(170, 0, 540)],
+
+@dataclass(frozen=True)
+class Setup:
+    """How large everything is."""
+
+    preset: str
+    side: int
+    """Of the networks' input, in pixels."""
+    teacher_steps: int
+    student: tuple[tuple[int, str], ...]
+    """(steps, learning rate) of the student's stages, each going on from the one before."""
+    baseline_steps: int
+    options: tuple[str, ...]
+    """Further ones of `dkpvid train` and `dkpvid distill`."""
+    distillation: tuple[str, ...]
+    """Further ones of `dkpvid distill`."""
+
+
+class Size(StrEnum):
+    """Which machine it is for."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+SETUPS = {
+    Size.CPU: Setup(
+        "cpu",
+        64,
+        800,
+        ((6000, "5e-4"), (8000, "1e-4")),
+        800,
+        ("--precision", "bf16"),
+        ("--lambda", "0"),
+    ),
+    # The paper's networks; about half an hour a stage on one GPU. Never run.
+    Size.GPU: Setup("taichi", 128, 2500, ((2500, "1e-4"),), 2500, (), ()),
 }
-SIGNS = ("again", "bird", "brother", "help", "milk", "no", "please", "sorry", "student", "thanks", "yes")
-CLIPS |= {f"asl/{sign}.mkv": [(75, 0, 480)] for sign in SIGNS}
-JITTERS = 2  # further squares around each, moved and zoomed a little: the person is not always centred
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_show_locals=False)
+
+Out = Annotated[Path, typer.Argument(help="Folder for the training set and the runs.")]
+Machine = Annotated[Size, typer.Option("--size", help="cpu or gpu.")]
+DepthModel = Annotated[str, typer.Option(help="Of `dkpvid depth`, for clips whose depth is not known.")]
+MIDAS = "dpt-swin2-large-384"
 
 
 @app.command()
 def prepare(
     data: Annotated[Path, typer.Argument(help="Folder that holds clips/, asl/, permissive/ and weizmann/.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write train/ into.")],
-    size: Annotated[int, typer.Option(help="Side of the square frames, in pixels.")] = 64,
-    figure_videos: Annotated[int, typer.Option(help="Rendered videos; half of them wide.")] = 160,
-    recolored: Annotated[int, typer.Option(help="Copies of every real strip in other colours.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the rendered figures and the moved squares.")] = 0,
+    out: Out,
+    size: Machine = Size.CPU,
+    num_figures: Annotated[int, typer.Option(help="Rendered videos of 16 frames.")] = 400,
+    copies: Annotated[int, typer.Option(help="Of each Weizmann strip, before other rooms.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
 ) -> None:
-    """Cut real clips to squares around the person, and render figures."""
-    rng = np.random.default_rng(seed)
-    train = out / "train"
+    """Cut real clips to squares around the person, move people elsewhere, and render figures."""
+    train = out / "set" / "train"
     train.mkdir(parents=True, exist_ok=True)
-    for strip in find_videos(data / "weizmann" / "train"):
-        (train / f"weizmann_{strip.name}").write_bytes(strip.read_bytes())
-    for clip, squares in CLIPS.items():
-        regions = [region for square in squares for region in _jittered(square, rng)]
-        strips: list[list[ndarray]] = [[] for _ in regions]
-        with VideoReader(data / clip) as frames:
-            for frame in frames:
-                height, width = frame.image.shape[:2]
-                for strip, region in zip(strips, regions, strict=True):
-                    box = None if region is None else region.clipped(width, height)
-                    strip.append(to_square(frame.image, size, box))
-        for number, strip in enumerate(strips):
-            _save_strip(train / f"{Path(clip).stem}_{number}.png", strip)
-        print(f"{clip}: {len(regions)} x {len(strips[0])} frames")
-    for number in range(figure_videos):
-        # Half are rendered wide and squeezed, as the network sees a 16:9 video.
-        width = size * 16 // 9 if number % 2 else size
-        rng = np.random.default_rng([seed, number])
-        scene = figures.random_scene(rng, 2 * width, 2 * size, duration_seconds=1.6)
-        clip_frames = figures.render_clip(scene, num_frames=40, fps=25.0)
-        _save_strip(train / f"figure_{number:03d}.png", [to_square(r.image, size) for r in clip_frames])
-    print(f"{figure_videos} rendered videos of 40 frames")
-    real = [strip for strip in find_videos(train) if not strip.name.startswith("figure_")]
-    for number in range(recolored):
-        for strip in real:
-            with Image.open(strip) as picture:
-                colors = recolor(np.asarray(picture.convert("RGB")), rng)
-            Image.fromarray(colors).save(train / f"{strip.stem}_recolored{number}.png")
+    rooms = training_set.empty_rooms(data)
+    rng = np.random.default_rng([seed, 1])
+    for name, frames in training_set.real_strips(data, 128, rng):
+        training_set.save_strip(train / name, frames)
+    rng = np.random.default_rng([seed, 2])
+    for name, frames, masks in training_set.weizmann_strips(data):
+        training_set.save_strip(train / name, frames[::2], masks[::2])
+        for copy in range(copies):
+            moved = training_set.moved_elsewhere(frames, masks, rooms, rng)
+            training_set.save_strip(train / f"{name}_moved{copy}", *moved)
+    for number in range(num_figures):
+        path = train / f"figure_{number:03d}"
+        if not path.with_suffix(".jpg").is_file():
+            training_set.save_strip(
+                path, *training_set.figure_strip(SETUPS[size].side, [seed, number], rooms)
+            )
 
 
 @app.command()
-def train(
-    data: Annotated[Path, typer.Argument(help="What `prepare` wrote.")],
-    run: Annotated[Path, typer.Argument(help="Run folder; an interrupted run goes on.")],
-    options: Annotated[list[str] | None, typer.Argument(help="Further options of `dkpvid train`.")] = None,
-) -> None:
-    """Run `dkpvid train` with the preset for two CPU cores, or with further options."""
-    command = [
-        sys.executable,
-        "-m",
-        "dkpvid",
+def depth(out: Out, size: Machine = Size.CPU, depth_model: DepthModel = MIDAS) -> None:
+    """Make the depth maps that `prepare` could not know."""
+    dkpvid("depth", str(out / "set"), "--size", str(SETUPS[size].side), "--depth-model", depth_model)
+
+
+@app.command()
+def teacher(out: Out, size: Machine = Size.CPU, depth_model: DepthModel = MIDAS) -> None:
+    """Train on depth maps."""
+    setup = SETUPS[size]
+    fit(
         "train",
-        str(data),
-        "-o",
-        str(run),
-        "--preset",
-        "cpu",
-        "--resume",
-    ]
-    print(" ".join(command[2:] + (options or [])), flush=True)
-    raise typer.Exit(subprocess.call(command + (options or [])))
+        out,
+        "teacher",
+        setup,
+        setup.teacher_steps,
+        "--modality",
+        "depth",
+        "--depth-model",
+        depth_model,
+    )
 
 
 @app.command()
-def publish(run: Annotated[Path, typer.Argument(help="A finished run folder.")]) -> None:
-    """Write the run's detector as float16 to weights/default.safetensors."""
+def student(out: Out, size: Machine = Size.CPU, depth_model: DepthModel = MIDAS) -> None:
+    """Train on RGB under the teacher."""
+    setup = SETUPS[size]
+    under = ("--teacher", str(out / "teacher"), "--depth-model", depth_model, *setup.distillation)
+    for steps, rate in setup.student:
+        fit("distill", out, "student", setup, steps, "--learning-rate", rate, *under)
+
+
+@app.command()
+def baseline(out: Out, size: Machine = Size.CPU) -> None:
+    """Train on RGB alone."""
+    fit("train", out, "baseline", SETUPS[size], SETUPS[size].baseline_steps)
+
+
+@app.command()
+def publish(out: Out) -> None:
+    """Write the student's detector as float16 to weights/default.safetensors.
+
+    The edges are the teacher's: a student that paints no pictures (--lambda 0) learns none, and its keypoints
+    are the teacher's one by one.
+    """
     from dkpvid.checkpoint import load_weights, save_weights
 
-    weights = load_weights(run)
+    weights, edges = load_weights(out / "student"), load_weights(out / "teacher").edge_map
     path = ROOT / "weights" / "default.safetensors"
-    save_weights(path, weights.config, weights.detector, weights.edge_map, half=True)
+    save_weights(path, weights.config, weights.detector, edges, half=True)
     print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, sha256 {load_weights(path).sha256}")
 
 
-def recolor(image: ndarray, rng: np.random.Generator) -> ndarray:
-    """The same picture in other colours: a negative half of the time, channels shuffled, range changed.
-
-    Few people are in the clips, and most of them wear dark trousers: without this, a keypoint learns to be
-    "the dark thing".
-    """
-    negative = 255 - image if rng.random() < 0.5 else image
-    gain, offset = rng.uniform(0.6, 1.1, 3), rng.uniform(-20, 40, 3)
-    return np.clip(negative[..., rng.permutation(3)] * gain + offset, 0, 255).astype(np.uint8)
-
-
-def _jittered(square: tuple[int, int, int] | None, rng: np.random.Generator) -> list[Region | None]:
-    """The square itself and some moved and zoomed ones; a whole frame stays alone."""
-    if square is None:
-        return [None]
-    x, y, side = square
-    regions = [Region(x, y, side, side)]
-    for _ in range(JITTERS):
-        zoomed = round(side * rng.uniform(0.9, 1.15))
-        shift = rng.uniform(-0.07, 0.07, 2) * side - (zoomed - side) / 2
-        regions.append(Region(max(0, round(x + shift[0])), max(0, round(y + shift[1])), zoomed, zoomed))
-    return list(regions)
+@app.command("all")
+def run_all(
+    data: Annotated[Path, typer.Argument(help="As for `prepare`.")],
+    out: Out,
+    size: Machine = Size.CPU,
+    depth_model: DepthModel = MIDAS,
+) -> None:
+    """Every stage, one after the other."""
+    prepare(data, out, size)
+    depth(out, size, depth_model)
+    teacher(out, size, depth_model)
+    student(out, size, depth_model)
+    baseline(out, size)
+    publish(out)
 
 
-def _save_strip(path: Path, frames: list[ndarray]) -> None:
-    Image.fromarray(np.concatenate(frames, axis=1)).save(path)
+def fit(command: str, out: Path, run: str, setup: Setup, steps: int, *words: str) -> None:
+    """Train, or go on."""
+    common = ("--preset", setup.preset, "--steps", str(steps), "--resume", *setup.options)
+    dkpvid(command, str(out / "set"), "-o", str(out / run), *common, *words)
+
+
+def dkpvid(*words: str) -> None:
+    """Run a command of the package."""
+    print("dkpvid", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "dkpvid", *words], check=True)
 
 
 if __name__ == "__main__":

@@ -51,13 +51,15 @@ def distill(
     def losses(model: AutoLink, batch: Tensor) -> dict[str, Tensor]:
         # Image and depth map are channels of one array, so they were mirrored together.
         images, depth = rgb_of(batch), batch[:, 3:].expand(-1, 3, -1, -1)
-        result = model(images, config.mask_ratio)
         with torch.no_grad():
-            wanted: Detections = teacher(depth)
+            wanted = embedding(teacher(depth), config.layer)
+        if config.perceptual_weight == 0:
+            # Nothing need be painted, which is most of the work.
+            agreement = distillation_loss(embedding(model.detector(images), config.layer), wanted)
+            return {"loss": config.gamma * agreement, "distillation": agreement}
+        result = model(images, config.mask_ratio)
         perceptual = perceptual_loss(perceptual_net, result.images, images)
-        agreement = distillation_loss(
-            embedding(result.detections, config.layer), embedding(wanted, config.layer)
-        )
+        agreement = distillation_loss(embedding(result.detections, config.layer), wanted)
         total = config.perceptual_weight * perceptual + config.gamma * agreement
         return {"loss": total, "perceptual": perceptual, "distillation": agreement}
 

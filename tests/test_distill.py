@@ -20,6 +20,7 @@ from dkpvid.distill import check_comparable, distill, embedding
 from dkpvid.errors import UsageError
 from dkpvid.fitting import Callbacks, random_flip
 from dkpvid.losses import distillation_loss
+from dkpvid.models.autolink import AutoLink
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.train import train
 
@@ -125,6 +126,24 @@ def test_the_student_learns_to_agree_and_the_teacher_stays(
     assert np.mean(agreement[-5:]) < np.mean(agreement[:5]) - 0.05
     after = load_file(teacher / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_without_the_perceptual_loss_only_the_detector_learns(
+    data: Path, teacher: Path, tmp_path: Path
+) -> None:
+    distill(
+        DistillConfig(**settings(data, tmp_path / "run", perceptual_weight=0.0, gamma=0.5), teacher=teacher)
+    )
+    losses = metrics(tmp_path / "run")
+    assert "perceptual" not in losses[0]
+    assert losses[-1]["loss"] == 0.5 * losses[-1]["distillation"]
+    assert losses[-1]["distillation"] < losses[0]["distillation"]
+    state = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    torch.manual_seed(0)
+    untouched = AutoLink(TINY).state_dict()
+    for name, value in untouched.items():
+        is_same = torch.equal(value, state[f"model.{name}"])
+        assert is_same == (not name.startswith("detector.")), name
 
 
 def test_the_teacher_sees_depth_in_eval_mode_without_gradient(

@@ -1,13 +1,14 @@
 """Score weights on people that they were not trained on, each seen in a square around the person.
 
-    python benchmarks/held_out.py DATA OUT test [RUN...]     RUN: a run folder or weights file
+    python benchmarks/held_out.py DATA OUT test [RUN...] [--whole]     RUN: a run folder or weights file
 
 The squares are those from which the joints were read (by another network), as a user frames a person with
-`--roi`; `dkpvid eval` then scores them. Beside the error stands the share of keypoints on the person's mask.
+`--roi auto`; or whole frames. They are scored as `dkpvid eval` does. Beside the error stands the share of
+keypoints on the person's mask, and the difference to the first model with its interval.
 """
 
-import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,14 +18,16 @@ from numpy import ndarray
 from PIL import Image
 from training_set import WEIZMANN_TEST, WEIZMANN_VALIDATION
 
-from dkpvid.annotations import ImageSource
+from dkpvid.annotations import Annotations, ImageSource
 from dkpvid.checkpoint import Weights, load_weights
 from dkpvid.config import EvalConfig
 from dkpvid.coordinates import Region, model_to_pixels
 from dkpvid.detect import Detector
 from dkpvid.devices import choose_device
-from dkpvid.evaluate import evaluate_regression, random_weights, read_rows
-from dkpvid.metrics import share_on
+from dkpvid.evaluate import detect_rows, random_weights, read_rows
+from dkpvid.labels import read_annotations
+from dkpvid.metrics import bootstrap_interval, share_on
+from dkpvid.regression import regress, regress_to_mean
 from dkpvid.video.reader import VideoReader, find_videos
 
 SIDE = 128
@@ -106,14 +109,25 @@ def on_person(folder: Path, weights: Weights) -> dict[str, tuple[float, float]]:
     return shares
 
 
-def per_clip(score: Any) -> dict[str, float]:
-    """Error of each clip in per cent of the body's size, from `dkpvid.evaluate`'s held-out predictions."""
-    annotations = score.annotations
-    distance = np.linalg.norm(score.predicted - annotations.xy, axis=2) / annotations.body_size[:, None]
+def relative_errors(annotations: Annotations, predicted: ndarray) -> ndarray:
+    """[row, joint]: distances in per cent of the body's size; NaN where there is no annotation."""
+    return 100 * np.linalg.norm(predicted - annotations.xy, axis=2) / annotations.body_size[:, None]
+
+
+def per_clip(annotations: Annotations, errors: ndarray) -> dict[str, float]:
+    """Mean error of each clip."""
     return {
-        name: float(100 * np.nanmean(distance[annotations.groups == number]))
+        name: float(np.nanmean(errors[annotations.groups == number]))
         for number, name in enumerate(annotations.group_names)
     }
+
+
+def difference(errors: ndarray, first: ndarray, annotations: Annotations) -> str:
+    """Mean difference with its 95 % interval; both are of the same joints, so much of the chance cancels."""
+    if errors is first:
+        return ""
+    low, high = bootstrap_interval(errors - first, annotations.groups, seed=0)
+    return f"{np.nanmean(errors - first):+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def main(
@@ -121,45 +135,42 @@ def main(
     out: Annotated[Path, typer.Argument(help="Folder for the crops and the results.")],
     split: Annotated[str, typer.Argument(help="validation or test.")],
     runs: Annotated[list[str] | None, typer.Argument(help="Weights; none = the package's.")] = None,
-    clips: Annotated[str, typer.Option(help="Only clips whose name starts so.")] = "",
+    whole: Annotated[bool, typer.Option("--whole", help="Whole frames, as filmed.")] = False,
 ) -> None:
-    """Print one row a model; all numbers go to OUT/SPLIT.jsonl."""
-    folder = out / (f"{split}-{clips}" if clips else split)
+    """Print one row a model, and one for a detector with random weights and the mean pose."""
+    folder = out / (f"{split}-whole" if whole else split)
     if not folder.is_dir():
         folder.mkdir(parents=True)
         videos = {path.stem: path for path in (data / "human").rglob("*.*")}
         for file in clips_of(data / "annotated" / "pseudo_pose", split):
-            if file.name.startswith(clips):
+            if whole:
+                shutil.copy(file, folder)
+            else:
                 crop_clip(file, videos[file.name.removesuffix(".pose.npz")], folder)
-    print("| model | error | 95 % | untrained | mean pose | on the person | untrained | chance |")
-    print("|---|---|---|---|---|---|---|---|")
-    for run in runs or [None]:
-        score = evaluate_regression(EvalConfig(folder, "regression", (run,)))[0]
-        weights = load_weights(run)
-        hits = on_person(folder, weights)
-        random_hits = on_person(folder, random_weights(weights, 0))
-        total = score.keypoints.total
-        low, high = total.interval_percent or (np.nan, np.nan)
-        mean_hits, chance = np.mean(list(hits.values()), axis=0)
-        random_mean = np.mean(list(random_hits.values()), axis=0)[0]
-        print(
-            f"| {weights.name} | {total.error_percent:.1f} | {low:.1f} to {high:.1f} "
-            f"| {score.untrained.total.error_percent:.1f} | {score.mean_pose.total.error_percent:.1f} "
-            f"| {mean_hits:.0f} | {random_mean:.0f} | {chance:.0f} |",
-            flush=True,
-        )
-        line = {
-            "run": str(run),
-            "sha256": weights.sha256,
-            "error": total.error_percent,
-            "interval": total.interval_percent,
-            "clips": per_clip(score),
-            "on_person": hits,
-        }
+    annotations = read_annotations(folder, data / "human" if whole else None)
+    models = [load_weights(run) for run in runs or [None]]
+    models.append(random_weights(models[0], 0))
+    config = EvalConfig(folder, "regression")
+    found = detect_rows(annotations, models, config, lambda done, total: None)
+    how = {"folds": config.folds, "seed": config.seed}
+    predicted = {
+        f"{weights.name} {weights.sha256[:8]}": regress(places.shares, annotations, places.size, **how)
+        for weights, places in zip(models, found, strict=True)
+    }
+    predicted["mean pose"] = regress_to_mean(annotations, found[0].size, **how)
+    shares = [np.mean(list(on_person(folder, weights).values()), axis=0) for weights in models if not whole]
+    print("| model | error | 95 % | minus the first | on the person | chance |\n" + "|---" * 6 + "|")
+    first = None
+    for number, (name, joints) in enumerate(predicted.items()):
+        errors = relative_errors(annotations, joints)
+        first = errors if first is None else first
+        low, high = bootstrap_interval(errors, annotations.groups, seed=0)
+        hits = [f"{share:.0f}" for share in shares[number]] if number < len(shares) else ["", ""]
+        gap = difference(errors, first, annotations)
+        print(f"| {name} | {np.nanmean(errors):.1f} | {low:.1f} to {high:.1f} | {gap} | {' | '.join(hits)} |")
         with (out / f"{folder.name}.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps({"model": name, "clips": per_clip(annotations, errors)}) + "\n")
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        typer.run(main)
+    typer.run(main)

@@ -17,7 +17,7 @@ from dkpvid.shapes import Float, UInt8
 from dkpvid.structures import Frame, Track
 from dkpvid.video.resize import frame_to_square
 
-NOISE_PER_SPREAD = 0.35
+NOISE_PER_SPREAD = 0.2
 """Standard error of a keypoint over the standard deviation of its heatmap, measured on the package's own
 weights by `benchmarks/calibration.py`: a learned blob is wider than its mean is uncertain."""
 

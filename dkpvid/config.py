@@ -108,25 +108,38 @@ class TrainConfig:
     log_every: int = 50
     checkpoint_every: int = 500
     preview_every: int = 500
+    devices: int | None = None
+    """Processes on each node; None = as many as torchrun or srun started, or one."""
+    nodes: int | None = None
+    """Machines; None = as many as torchrun or srun started processes on, or one."""
+    strategy: str = "auto"
+    """auto (ddp for several processes) or ddp."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every", "preview_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
+        for name in (
+            *("steps", "batch_size", "log_every", "checkpoint_every", "preview_every"),
+            *("devices", "nodes"),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name.replace('_', ' ')} must be at least 1, got {value}")
         if self.batch_size == 1:
             raise UsageError("batch size must be at least 2: batch norm cannot learn from one image")
         if not 0 <= self.mask_ratio <= 1:
             raise UsageError(f"mask ratio must be 0 to 1, got {self.mask_ratio}")
         if not self.learning_rate > 0:
             raise UsageError(f"learning rate must be above 0, got {self.learning_rate}")
-        if self.perceptual not in ("vgg16", "mobilenet-v1"):
-            raise UsageError(f"unknown perceptual network {self.perceptual!r}; choose vgg16 or mobilenet-v1")
-        if self.precision not in ("auto", "32", "bf16"):
-            raise UsageError(f"unknown precision {self.precision!r}; choose auto, 32 or bf16")
-        if self.decoder not in ("pyav", "decord"):
-            raise UsageError(f"unknown decoder {self.decoder!r}; choose pyav or decord")
-        if self.modality not in ("rgb", "depth"):
-            raise UsageError(f"unknown modality {self.modality!r}; choose rgb or depth")
+        for name, words, allowed in (
+            ("perceptual", "perceptual network", ("vgg16", "mobilenet-v1")),
+            ("precision", "precision", ("auto", "32", "bf16")),
+            ("decoder", "decoder", ("pyav", "decord")),
+            ("modality", "modality", ("rgb", "depth")),
+            ("strategy", "strategy", ("auto", "ddp")),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                choices = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+                raise UsageError(f"unknown {words} {value!r}; choose {choices}")
 
 
 @dataclass(frozen=True, kw_only=True)

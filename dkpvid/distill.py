@@ -7,12 +7,12 @@ from dkpvid.checkpoint import load_weights
 from dkpvid.config import DistillConfig, ModelConfig
 from dkpvid.data import FramePairs
 from dkpvid.depth import load_depth
-from dkpvid.devices import choose_device
 from dkpvid.errors import UsageError
-from dkpvid.fitting import SILENT, Callbacks, fit, load_perceptual_net, read_frames
+from dkpvid.fitting import SILENT, Callbacks, Network, fit, load_perceptual_net, read_frames
 from dkpvid.losses import distillation_loss, perceptual_loss
 from dkpvid.models.autolink import AutoLink
 from dkpvid.models.detector import Detections
+from dkpvid.parallel import start_processes
 
 
 def distill(
@@ -39,32 +39,41 @@ def distill(
     Raises:
         UsageError: teacher and student cannot be compared at the chosen layer.
     """
-    device = choose_device(config.device)
+    processes = start_processes(config)
+    if processes.rank:
+        callbacks = Callbacks(should_stop=callbacks.should_stop)
     weights = load_weights(config.teacher)
     check_comparable(weights.config, config.model, config.layer)
     # In eval mode and without gradients: the teacher does not move.
-    teacher = weights.detector.to(device).requires_grad_(False)
-    perceptual_net = load_perceptual_net(config.perceptual, config.perceptual_weights).to(device)
-    images = read_frames(config, callbacks)
-    depth = load_depth(images, config.depth, device, on_frame=callbacks.on_depth)
+    teacher = weights.detector.to(processes.device).requires_grad_(False)
+    perceptual_net = processes.in_turn(
+        lambda: load_perceptual_net(config.perceptual, config.perceptual_weights)
+    )
+    perceptual_net.to(processes.device)
 
-    def losses(model: AutoLink, batch: Tensor) -> dict[str, Tensor]:
+    def read() -> FramePairs:
+        images = read_frames(config, callbacks)
+        depth = load_depth(images, config.depth, processes.device, on_frame=callbacks.on_depth)
+        return FramePairs(images, depth)
+
+    def losses(network: Network, batch: Tensor) -> dict[str, Tensor]:
         # Image and depth map are channels of one array, so they were mirrored together.
         images, depth = rgb_of(batch), batch[:, 3:].expand(-1, 3, -1, -1)
         with torch.no_grad():
             wanted = embedding(teacher(depth), config.layer)
-        if config.perceptual_weight == 0:
+        # Wrapped for several processes, it would miss the gradients of what is not used.
+        if config.perceptual_weight == 0 and isinstance(network, AutoLink):
             # Nothing need be painted, which is most of the work.
-            agreement = distillation_loss(embedding(model.detector(images), config.layer), wanted)
+            agreement = distillation_loss(embedding(network.detector(images), config.layer), wanted)
             return {"loss": config.gamma * agreement, "distillation": agreement}
-        result = model(images, config.mask_ratio)
+        result = network(images, config.mask_ratio)
         perceptual = perceptual_loss(perceptual_net, result.images, images)
         agreement = distillation_loss(embedding(result.detections, config.layer), wanted)
         total = config.perceptual_weight * perceptual + config.gamma * agreement
         return {"loss": total, "perceptual": perceptual, "distillation": agreement}
 
-    frames = FramePairs(images, depth)
-    return fit(config, frames, losses, rgb_of, callbacks, resume=resume, overwrite=overwrite)
+    frames = processes.in_turn(read)
+    return fit(config, processes, frames, losses, rgb_of, callbacks, resume=resume, overwrite=overwrite)
 
 
 def rgb_of(batch: Tensor) -> Tensor:

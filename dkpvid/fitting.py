@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,19 @@ from torch import Tensor
 
 from dkpvid.config import TrainConfig
 from dkpvid.data import FrameSet, batches, load_frames
-from dkpvid.devices import autocast, choose_device
+from dkpvid.devices import autocast
 from dkpvid.downloads import VGG16, fetch
 from dkpvid.errors import TrainingError, UsageError
 from dkpvid.models.autolink import AutoLink, Reconstruction
 from dkpvid.models.perceptual import MobileNetV1Features, Vgg16Features
+from dkpvid.parallel import Processes
 from dkpvid.runs import Run
 from dkpvid.shapes import Float, Int, UInt8
 
 PREVIEW_IMAGES = 8
+
+Network = Callable[[Tensor, float], Reconstruction]
+"""`AutoLink` as the loop calls it: itself, or wrapped for several processes."""
 
 
 @runtime_checkable
@@ -57,8 +61,9 @@ SILENT = Callbacks()
 
 def fit(
     config: TrainConfig,
+    processes: Processes,
     frames: FrameSource,
-    compute_losses: Callable[[AutoLink, Tensor], Mapping[str, Tensor]],
+    compute_losses: Callable[[Network, Tensor], dict[str, Tensor]],
     network_input: Callable[[Tensor], Tensor],
     callbacks: Callbacks = SILENT,
     *,
@@ -69,6 +74,7 @@ def fit(
 
     Args:
         config: What to train and where to.
+        processes: Those that train together; each calls this function.
         frames: What to train on.
         compute_losses: From the model and a batch [batch, channel, size, size] in [-1, 1], the losses by
             name; the one called "loss" is minimised, the others are logged beside it.
@@ -84,46 +90,50 @@ def fit(
         UsageError: the run folder holds another run.
         TrainingError: the loss or a weight is no longer a number; the last good state is kept.
     """
-    device = choose_device(config.device)
-    run = Run(config, resume, overwrite)
+    device = processes.device
+    run = processes.first(Run, config, resume, overwrite)
     torch.manual_seed(config.seed)
     model = AutoLink(config.model).to(device)
     model.to(memory_format=torch.channels_last)
+    processes.synchronise(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    first_step = run.load(model, optimizer)
+    first_step = processes.first(run.load, model, optimizer)
+    network = processes.setup(model, optimizer)
     some_frames = torch.from_numpy(frames.read(spread(len(frames), PREVIEW_IMAGES)))
     preview = network_input(to_images(some_frames.to(device)))
     order = batches(len(frames), config.batch_size, config.seed, first_step)
-    upcoming = read_ahead(frames, order, device)
+    upcoming = read_ahead(frames, map(processes.part, order), device)
     latest_loss: float | None = None
     started = time.perf_counter()
     model.train()
     for step in range(first_step + 1, config.steps + 1):
+        processes.seed(config.seed, step)
         batch = to_images(next(upcoming))
         if config.flip:
             batch = random_flip(batch)
         with autocast(device, config.precision):
-            losses = compute_losses(model, batch)
+            losses = compute_losses(network, batch)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-        is_stopping = callbacks.should_stop()
+        is_stopping = processes.any(callbacks.should_stop())
         is_last = is_stopping or step == config.steps
         if step % config.log_every == 0 or step % config.checkpoint_every == 0 or is_last:
-            values = {name: loss.item() for name, loss in losses.items()}  # the only wait for the device
+            values = processes.mean(losses)  # the only wait for the device
             latest_loss = values["loss"]
             if not np.isfinite(latest_loss):
                 raise TrainingError(f"the loss is {latest_loss} at step {step}; {run.advice}")
             if step % config.log_every == 0:
                 rate = (step - first_step) / (time.perf_counter() - started)
-                run.log(step, {**values, "steps_per_second": round(rate, 3)})
+                processes.first(run.log, step, {**values, "steps_per_second": round(rate, 3)})
         if step % config.preview_every == 0 or step == config.steps:
-            run.save_preview(step, preview, reconstruct(model, preview, config.mask_ratio))
+            picture = reconstruct(model, preview, config.mask_ratio)
+            processes.first(run.save_preview, step, preview, picture)
         if step % config.checkpoint_every == 0 or is_last:
-            run.save(step, model, optimizer)
+            processes.first(run.save, step, model, optimizer)
         callbacks.on_step(step, latest_loss)
         if is_stopping:
             return step

@@ -28,6 +28,7 @@ RESUMABLE_CHANGES = frozenset(
         *("data", "run", "device", "workers", "decoder", "perceptual_weights"),
         *("steps", "log_every", "checkpoint_every", "preview_every"),
         *("learning_rate", "precision"),
+        *("devices", "nodes", "strategy"),
     )
 )
 

@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from dkpvid.config import TrainConfig
+from dkpvid.data import FrameSet
 from dkpvid.depth import load_depth
-from dkpvid.devices import choose_device
-from dkpvid.fitting import SILENT, Callbacks, fit, load_perceptual_net, read_frames
+from dkpvid.fitting import SILENT, Callbacks, Network, fit, load_perceptual_net, read_frames
 from dkpvid.losses import perceptual_loss
-from dkpvid.models.autolink import AutoLink
+from dkpvid.parallel import start_processes
 
 
 def train(
@@ -28,17 +28,26 @@ def train(
     Returns:
         The number of steps done so far; see `dkpvid.fitting.fit` for what can go wrong.
     """
-    device = choose_device(config.device)
-    perceptual_net = load_perceptual_net(config.perceptual, config.perceptual_weights).to(device)
-    frames = read_frames(config, callbacks)
-    if config.modality == "depth":
-        frames = load_depth(frames, config.depth, device, on_frame=callbacks.on_depth)
+    processes = start_processes(config)
+    if processes.rank:
+        callbacks = Callbacks(should_stop=callbacks.should_stop)
+    perceptual_net = processes.in_turn(
+        lambda: load_perceptual_net(config.perceptual, config.perceptual_weights)
+    )
+    perceptual_net.to(processes.device)
 
-    def losses(model: AutoLink, batch: Tensor) -> dict[str, Tensor]:
+    def read() -> FrameSet:
+        frames = read_frames(config, callbacks)
+        if config.modality == "rgb":
+            return frames
+        return load_depth(frames, config.depth, processes.device, on_frame=callbacks.on_depth)
+
+    def losses(network: Network, batch: Tensor) -> dict[str, Tensor]:
         images = as_rgb(batch)
-        return {"loss": perceptual_loss(perceptual_net, model(images, config.mask_ratio).images, images)}
+        return {"loss": perceptual_loss(perceptual_net, network(images, config.mask_ratio).images, images)}
 
-    return fit(config, frames, losses, as_rgb, callbacks, resume=resume, overwrite=overwrite)
+    frames = processes.in_turn(read)
+    return fit(config, processes, frames, losses, as_rgb, callbacks, resume=resume, overwrite=overwrite)
 
 
 def as_rgb(batch: Tensor) -> Tensor:

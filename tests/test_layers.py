@@ -24,7 +24,7 @@ ROWS = (
     {"devices", "downloads", "models.loading", "pickles", "structures", "video.deinterlace"},
     {"config", "torch_files"},
     # Tools and building blocks, which do not know each other.
-    {"annotate", "camera", "joints", "journal", "kalman", "metrics", "schema"}
+    {"annotate", "camera", "joints", "journal", "kalman", "metrics", "parallel", "schema"}
     | {"models.detector", "models.edge_map", "models.perceptual"}
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.
@@ -118,10 +118,20 @@ def test_imports_are_recognised(source: str, names: list[str]) -> None:
 def test_tracking_loads_nothing_that_only_training_needs() -> None:
     loaded = loaded_by("import dkpvid.track, dkpvid.cli")
     assert {"torch", "av", "dkpvid.video.writer"} <= loaded
-    foreign = {"decord", "h5py", "onnx", "onnxruntime", "pynwb", "scipy", "tensorboard", "timm"}
+    foreign = {
+        "decord",
+        "h5py",
+        "lightning_fabric",
+        "onnx",
+        "onnxruntime",
+        "pynwb",
+        "scipy",
+        "tensorboard",
+        "timm",
+    }
     foreign |= {"torchvision", "transformers"}
     ours = {"annotations", "data", "depth", "depth_estimators", "distill", "evaluate", "fitting", "losses"}
-    ours |= {"runs", "train", "video.random_access"}
+    ours |= {"parallel", "runs", "train", "video.random_access"}
     ours |= {"models.autolink", "models.decoder", "models.dpt", "models.perceptual", "models.small_depth"}
     unwanted = foreign | {f"dkpvid.{module}" for module in ours}
     assert not loaded & unwanted

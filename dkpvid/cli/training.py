@@ -58,6 +58,10 @@ DepthWeights = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+_AS_STARTED = "as started by torchrun or srun, else 1"
+Devices = Annotated[int | None, typer.Option(help="Processes on each node.", show_default=_AS_STARTED)]
+Nodes = Annotated[int | None, typer.Option(help="Machines.", show_default=_AS_STARTED)]
+Strategy = Annotated[str, typer.Option(help="auto (ddp for several processes) or ddp.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16 on CUDA), 32 or bf16.")]
 Workers = Annotated[int | None, typer.Option(help="Videos decoded at the same time.", show_default="cores")]
 Decoder = Annotated[str, typer.Option(help="pyav, or decord where the two agree.")]
@@ -101,6 +105,7 @@ def run_training(
         quiet: No progress.
     """
     from dkpvid.fitting import Callbacks  # torch loads here, not for --help
+    from dkpvid.parallel import is_first_process
 
     reading = ProgressReport("reading videos", "videos", None, quiet)
     seeing = ProgressReport("making depth maps", "frames", None, quiet)
@@ -115,7 +120,8 @@ def run_training(
         )
         done = run(config, callbacks, resume=resume, overwrite=overwrite)
     if done < config.steps:
-        typer.echo(f"stopped after {done} of {config.steps} steps; go on with --resume", err=True)
+        if is_first_process():
+            typer.echo(f"stopped after {done} of {config.steps} steps; go on with --resume", err=True)
         raise typer.Exit(EXIT_INTERRUPTED)
-    if not quiet:
+    if not quiet and is_first_process():
         typer.echo(f"{config.steps} steps done: {config.run}", err=True)

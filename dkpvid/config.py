@@ -3,13 +3,15 @@
 The string under a field is its help text on the command line.
 """
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import UsageError
 
+Config = TypeVar("Config")
 SmoothingMethod = Literal["kalman", "one-euro", "savgol", "median", "none"]
 
 
@@ -96,6 +98,8 @@ class TrainConfig:
     """vgg16 or mobilenet-v1."""
     perceptual_weights: Path | None = None
     seed: int = 0
+    deterministic: bool = False
+    """Only algorithms that give the same bits on every run; on the CPU they all do."""
     device: str = "auto"
     precision: str = "auto"
     """auto (bf16 on CUDA), 32 or bf16."""
@@ -108,6 +112,8 @@ class TrainConfig:
     log_every: int = 50
     checkpoint_every: int = 500
     preview_every: int = 500
+    keep: int = 2
+    """Checkpoints that stay in the run folder, the newest included."""
     devices: int | None = None
     """Processes on each node; None = as many as torchrun or srun started, or one."""
     nodes: int | None = None
@@ -118,7 +124,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in (
             *("steps", "batch_size", "log_every", "checkpoint_every", "preview_every"),
-            *("devices", "nodes"),
+            *("keep", "devices", "nodes"),
         ):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -264,3 +270,30 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
     return str(value) if isinstance(value, Path) else value
+
+
+def from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """The settings object of which `to_dict` made these values; what is missing gets its default.
+
+    Raises:
+        UsageError: a setting is unknown, has another type, or is not allowed.
+        TypeError: one that has no default is missing.
+    """
+    hints = get_type_hints(kind)
+    if unknown := sorted(values.keys() - hints.keys()):
+        raise UsageError(f"unknown setting {unknown[0]!r}")
+    return kind(**{name: _parsed(name, value, hints[name]) for name, value in values.items()})
+
+
+def _parsed(name: str, value: Any, hint: Any) -> Any:
+    kinds = get_args(hint) or (hint,)
+    for kind in kinds:
+        if is_dataclass(kind) and isinstance(value, dict):
+            return from_dict(kind, value)  # type: ignore[arg-type]
+        if kind in (Path, float) and type(value) in ((str,) if kind is Path else (int,)):
+            return kind(value)
+        # Not isinstance alone: True is an int.
+        if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+            return value
+    allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+    raise UsageError(f"{name.replace('_', ' ')} must be {allowed}, got {value!r}")

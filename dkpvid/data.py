@@ -36,6 +36,18 @@ class FrameSet:
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
+    @property
+    def digest(self) -> str:
+        """Tells whether two sets hold the same frames, in the same order.
+
+        Files of the cache are named by the content that they were made from; other arrays are read.
+        """
+        total = hashlib.sha256()
+        for part in self.parts:
+            name = part.filename if isinstance(part, np.memmap) else None
+            total.update(Path(name).name.encode() if name else np.ascontiguousarray(part).tobytes())
+        return total.hexdigest()[:16]
+
     def read(self, indices: Int[ndarray, " batch"]) -> UInt8[ndarray, "batch size size channel"]:
         """Frames by their position in the whole set, in the order asked for."""
         starts = np.cumsum([0, *(len(part) for part in self.parts)])
@@ -52,6 +64,11 @@ class FramePairs:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def digest(self) -> str:
+        """Those of the frames and of the depth maps."""
+        return f"{self.images.digest}-{self.depth.digest}"
 
     def read(self, indices: Int[ndarray, " batch"]) -> UInt8[ndarray, "batch size size 4"]:
         """RGB and depth as four channels of one array, so that whatever moves one moves the other."""

@@ -1,5 +1,6 @@
 """Where networks run, and in which precision."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,18 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """
     is_half = inference_dtype(device, precision) == torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16, enabled=is_half)
+
+
+def use_deterministic_algorithms() -> None:
+    """From now on, take the algorithms that give the same bits on every run; see --deterministic.
+
+    An operation that has no such algorithm on this device still runs, and PyTorch warns about it.
+    """
+    # cuBLAS reads it when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
 
 
 def computes_bfloat16(device: torch.device) -> bool:

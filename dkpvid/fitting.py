@@ -34,6 +34,10 @@ Network = Callable[[Tensor, float], Reconstruction]
 class FrameSource(Protocol):
     """Training frames that are read at random."""
 
+    @property
+    def digest(self) -> str:
+        """Tells whether two sources hold the same frames."""
+
     def __len__(self) -> int: ...
 
     def read(self, indices: ndarray) -> ndarray:
@@ -47,7 +51,7 @@ class Callbacks:
     on_video: Callable[[int, int], None] = lambda done, total: None
     """Called while videos are read, with (done, in all)."""
     on_remark: Callable[[str], None] = lambda remark: None
-    """Called with a line for each video that could not be read as asked."""
+    """Called with a line for each video that could not be read as asked, and for each damaged checkpoint."""
     on_depth: Callable[[int, int], None] = lambda done, total: None
     """Called while depth maps are made, with (frames done, in all)."""
     on_step: Callable[[int, float | None], None] = lambda step, loss: None
@@ -79,7 +83,7 @@ def fit(
         compute_losses: From the model and a batch [batch, channel, size, size] in [-1, 1], the losses by
             name; the one called "loss" is minimised, the others are logged beside it.
         network_input: The RGB part of a batch that the model sees, for previews.
-        callbacks: Of them, `on_step` and `should_stop`.
+        callbacks: Of them, `on_remark`, `on_step` and `should_stop`.
         resume: Go on from the run folder's checkpoint; the result is that of an uninterrupted run.
         overwrite: Replace a run that is already there.
 
@@ -88,7 +92,8 @@ def fit(
 
     Raises:
         UsageError: the run folder holds another run.
-        TrainingError: the loss or a weight is no longer a number; the last good state is kept.
+        TrainingError: the loss or a weight is no longer a number, or the run folder cannot be written; the
+            last good state is kept.
     """
     device = processes.device
     run = processes.first(Run, config, resume, overwrite)
@@ -100,6 +105,9 @@ def fit(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     first_step = processes.first(run.load, model, optimizer)
+    processes.first(run.record_environment, first_step, frames.digest, str(device), processes.count)
+    for remark in run.remarks:
+        callbacks.on_remark(remark)
     network = processes.setup(model, optimizer)
     some_frames = torch.from_numpy(frames.read(spread(len(frames), PREVIEW_IMAGES)))
     preview = network_input(to_images(some_frames.to(device)))

@@ -16,7 +16,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from dkpvid.config import TrainConfig
-from dkpvid.devices import choose_device
+from dkpvid.devices import choose_device, use_deterministic_algorithms
 from dkpvid.errors import DkpvidError, UsageError
 from dkpvid.shapes import Int
 
@@ -140,7 +140,7 @@ def start_processes(config: TrainConfig) -> Processes:
     """Join the processes of a training, after starting them where no launcher did.
 
     Args:
-        config: Of it, devices, nodes, strategy, device and batch size.
+        config: Of it, devices, nodes, strategy, device, deterministic and batch size.
 
     Raises:
         UsageError: there are not so many devices, or the batch cannot be split over them.
@@ -151,6 +151,8 @@ def start_processes(config: TrainConfig) -> Processes:
             raise UsageError(
                 f"--{name} is {wanted}, but {there} were started; leave it out, or start {wanted}"
             )
+    if config.deterministic:
+        use_deterministic_algorithms()
     device = choose_device(config.device)
     count = devices * nodes
     if count == 1 and config.strategy == "auto":

@@ -19,7 +19,7 @@ ROWS = (
     # Knows nothing of ours.
     {"", "ahead", "errors", "files", "formats.hdf5", "models", "progress", "shapes", "video"}
     | {"video.background", "video.clock", "video.sources"},
-    {"coordinates"},
+    {"coordinates", "environment"},
     # The vocabulary, and small helpers that only raise our errors.
     {"devices", "downloads", "models.loading", "pickles", "structures", "video.deinterlace"},
     {"config", "torch_files"},
@@ -33,7 +33,7 @@ ROWS = (
     {"models.autolink", "models.onnx_graph", "paper_sets", "regression", "report", "track_report"}
     | {"video.containers", "windows"},
     {"formats.coco", "formats.deeplabcut", "formats.native", "formats.nwb", "formats.openpose"}
-    | {"formats.sleap", "video.reader"},
+    | {"formats.sleap", "previews", "video.reader"},
     # Where models, frames and files meet.
     {"checkpoint", "formats", "inputs", "labels", "runtimes", "video.random_access"},
     {"data", "detect", "render", "runs"},

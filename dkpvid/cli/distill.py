@@ -11,9 +11,14 @@ from dkpvid.config import DepthConfig, DistillConfig, TrainConfig
 
 
 def distill(
-    data: opt.Data,
-    teacher: Annotated[Path, typer.Option(help="Run folder of a network trained with --modality depth.")],
+    context: typer.Context,
     output: opt.Output,
+    data: opt.Data = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Run folder of a network trained with --modality depth.", show_default=False),
+    ] = None,
+    from_config: opt.FromConfig = None,
     layer: Annotated[
         str, typer.Option(help="Where the two are compared: output, middle or early.")
     ] = DistillConfig.layer,
@@ -41,6 +46,7 @@ def distill(
     depth_model: opt.DepthModel = DepthConfig.model,
     depth_weights: opt.DepthWeights = None,
     seed: opt.Seed = TrainConfig.seed,
+    deterministic: opt.Deterministic = False,
     device: opt.Device = TrainConfig.device,
     devices: opt.Devices = None,
     nodes: opt.Nodes = None,
@@ -50,6 +56,7 @@ def distill(
     decoder: opt.Decoder = TrainConfig.decoder,
     log_every: opt.LogEvery = TrainConfig.log_every,
     checkpoint_every: opt.CheckpointEvery = TrainConfig.checkpoint_every,
+    keep: opt.Keep = TrainConfig.keep,
     preview_every: opt.PreviewEvery = TrainConfig.preview_every,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
@@ -61,46 +68,7 @@ def distill(
     run folder is that of `dkpvid train`; tracking with it needs neither depth nor teacher.
     """
     with reported_errors():
-        model, settings = opt.settings_from(
-            preset,
-            {
-                "num_keypoints": keypoints,
-                "image_size": image_size,
-                "detector_width": detector_width,
-                "decoder_width": decoder_width,
-                "edge_variance": edge_variance,
-                "steps": steps,
-                "batch_size": batch_size,
-                "learning_rate": learning_rate,
-                "weight_decay": weight_decay,
-                "mask_ratio": mask_ratio,
-                "flip": flip,
-                "perceptual": perceptual,
-                "gamma": gamma,
-            },
-        )
-        config = DistillConfig(
-            data=data,
-            run=output,
-            model=model,
-            teacher=teacher,
-            layer=layer,
-            perceptual_weight=perceptual_weight,
-            depth=DepthConfig(depth_model, depth_weights),
-            perceptual_weights=perceptual_weights,
-            seed=seed,
-            device=device,
-            devices=devices,
-            nodes=nodes,
-            strategy=strategy,
-            precision=precision,
-            workers=workers,
-            decoder=decoder,
-            log_every=log_every,
-            checkpoint_every=checkpoint_every,
-            preview_every=preview_every,
-            **settings,
-        )
+        config = opt.config_from(DistillConfig, context)
         from dkpvid.distill import distill as run  # torch loads here, not for --help
 
         opt.run_training(run, config, resume=resume, overwrite=overwrite, quiet=quiet)

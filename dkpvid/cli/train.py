@@ -10,8 +10,10 @@ from dkpvid.config import DepthConfig, TrainConfig
 
 
 def train(
-    data: opt.Data,
+    context: typer.Context,
     output: opt.Output,
+    data: opt.Data = None,
+    from_config: opt.FromConfig = None,
     modality: Annotated[
         str, typer.Option(help="rgb, or depth: the teacher of a distillation.")
     ] = TrainConfig.modality,
@@ -32,6 +34,7 @@ def train(
     depth_model: opt.DepthModel = DepthConfig.model,
     depth_weights: opt.DepthWeights = None,
     seed: opt.Seed = TrainConfig.seed,
+    deterministic: opt.Deterministic = False,
     device: opt.Device = TrainConfig.device,
     devices: opt.Devices = None,
     nodes: opt.Nodes = None,
@@ -41,6 +44,7 @@ def train(
     decoder: opt.Decoder = TrainConfig.decoder,
     log_every: opt.LogEvery = TrainConfig.log_every,
     checkpoint_every: opt.CheckpointEvery = TrainConfig.checkpoint_every,
+    keep: opt.Keep = TrainConfig.keep,
     preview_every: opt.PreviewEvery = TrainConfig.preview_every,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
@@ -52,44 +56,7 @@ def train(
     previews. Ctrl-C saves first; --resume goes on exactly where the run was stopped or killed.
     """
     with reported_errors():
-        model, settings = opt.settings_from(
-            preset,
-            {
-                "num_keypoints": keypoints,
-                "image_size": image_size,
-                "detector_width": detector_width,
-                "decoder_width": decoder_width,
-                "edge_variance": edge_variance,
-                "steps": steps,
-                "batch_size": batch_size,
-                "learning_rate": learning_rate,
-                "weight_decay": weight_decay,
-                "mask_ratio": mask_ratio,
-                "flip": flip,
-                "perceptual": perceptual,
-            },
-        )
-        settings.pop("gamma", None)  # only a student has it
-        config = TrainConfig(
-            data=data,
-            run=output,
-            model=model,
-            modality=modality,
-            depth=DepthConfig(depth_model, depth_weights),
-            perceptual_weights=perceptual_weights,
-            seed=seed,
-            device=device,
-            devices=devices,
-            nodes=nodes,
-            strategy=strategy,
-            precision=precision,
-            workers=workers,
-            decoder=decoder,
-            log_every=log_every,
-            checkpoint_every=checkpoint_every,
-            preview_every=preview_every,
-            **settings,
-        )
+        config = opt.config_from(TrainConfig, context)
         from dkpvid.train import train as run  # torch loads here, not for --help
 
         opt.run_training(run, config, resume=resume, overwrite=overwrite, quiet=quiet)

@@ -1,6 +1,6 @@
 """What `train` and `distill` share: their options, how these become settings, and the run itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,9 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request
-from dkpvid.config import PRESETS, ModelConfig, TrainConfig
+from dkpvid.config import PRESETS, Config, ModelConfig, TrainConfig, from_dict
 from dkpvid.errors import UsageError, printable
+from dkpvid.files import parse_json
 from dkpvid.progress import ProgressReport
+
+_SETTING_OF = {
+    "output": "run",
+    "keypoints": "num_keypoints",
+    "depth_model": "depth.model",
+    "depth_weights": "depth.weights",
+}
+_NO_SETTINGS = ("from_config", "preset", "resume", "overwrite", "quiet")
 
 
 def default_of(kind: type, name: str) -> str:
@@ -26,7 +35,10 @@ def _of_run(name: str, text: str) -> Any:
     return typer.Option(help=text, show_default=default_of(TrainConfig, name))
 
 
-Data = Annotated[Path, typer.Argument(help="Folder of videos, or of train/ and test/ with videos.")]
+Data = Annotated[
+    Path | None,
+    typer.Argument(help="Folder of videos, or of train/ and test/ with videos.", show_default=False),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")]
 Preset = Annotated[str | None, typer.Option(help=f"Start from settings for {', '.join(PRESETS)}.")]
 Keypoints = Annotated[int | None, _of_model("num_keypoints", "Keypoints to learn.")]
@@ -67,29 +79,69 @@ Workers = Annotated[int | None, typer.Option(help="Videos decoded at the same ti
 Decoder = Annotated[str, typer.Option(help="pyav, or decord where the two agree.")]
 LogEvery = Annotated[int, typer.Option(help="Steps between lines of metrics.jsonl.")]
 CheckpointEvery = Annotated[int, typer.Option(help="Steps between checkpoints.")]
+Keep = Annotated[int, typer.Option(help="Checkpoints to keep; an older one stands in for a damaged one.")]
 PreviewEvery = Annotated[int, typer.Option(help="Steps between previews.")]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="The same bits on every run on CUDA too; slower.")
+]
+FromConfig = Annotated[
+    Path | None, typer.Option(help="config.json of a run to repeat; other options override it.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
-def settings_from(preset: str | None, options: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, Any]]:
-    """The preset's settings, changed by the options that were given: those of the model, and the others.
+def config_from(kind: type[Config], context: typer.Context) -> Config:
+    """The settings: their defaults, changed by --from-config, --preset, and the options that were given.
 
     Args:
-        preset: One of `dkpvid.config.PRESETS`.
-        options: Settings by their names; None = not given.
+        kind: TrainConfig, or DistillConfig.
+        context: Of the command; its parameters are called as settings, but for those in `_SETTING_OF`.
 
     Raises:
-        UsageError: there is no such preset, or a value is not allowed.
+        UsageError: the stored settings cannot be used, there is no such preset, or a value is not allowed.
     """
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+    values = _stored(kind, given.get("from_config"))
+    preset = given.get("preset")
     if preset is not None and preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    settings = dict(PRESETS[preset]) if preset else {}
-    settings |= {name: value for name, value in options.items() if value is not None}
-    of_model = {field.name for field in fields(ModelConfig)} & set(settings)
-    model = ModelConfig(**{name: settings.pop(name) for name in of_model})
-    return model, settings
+    chosen = dict(PRESETS[preset]) if preset else {}
+    chosen |= {
+        _SETTING_OF.get(name, name): value for name, value in given.items() if name not in _NO_SETTINGS
+    }
+    for name, value in chosen.items():
+        group, _, inner = name.rpartition(".")
+        if not group and name in {field.name for field in fields(ModelConfig)}:
+            group = "model"
+        if group:
+            values[group] = {**values.get(group, {}), inner: value}
+        elif name != "gamma" or kind is not TrainConfig:  # presets have it, but only a student needs it
+            values[name] = value
+    for name in ("data", "teacher"):
+        if name in {field.name for field in fields(kind)} and name not in values:  # type: ignore[arg-type]
+            word = "DATA, the folder of videos," if name == "data" else "--teacher"
+            raise UsageError(f"{word} is missing; give it, or --from-config CONFIG.JSON")
+    return from_dict(kind, values)
+
+
+def _stored(kind: type[Config], path: Path | None) -> dict[str, Any]:
+    """The settings in the config.json of a run."""
+    if path is None:
+        return {}
+    try:
+        values = parse_json(path.read_text())
+        if not isinstance(values, dict):
+            raise ValueError("expected settings by their names")
+        from_dict(kind, values)
+    except (OSError, ValueError, TypeError, UsageError) as error:
+        raise UsageError(f"{path} holds no settings of this command: {error}") from None
+    return values
 
 
 def run_training(

@@ -5,7 +5,7 @@
     ├── DataError          exit 4   nothing usable in what was given to read
     │   └── VideoError     exit 4   this video cannot be read (or written)
     ├── WeightsError       exit 2   a weights file is missing, damaged, or of another model
-    └── TrainingError      exit 1   training cannot go on (the last good state is kept)
+    └── TrainingError      exit 1   training cannot go on, or a full disk (the last good state is kept)
 
 Anything else that escapes is a bug and keeps its traceback (exit 1).
 """

@@ -7,11 +7,10 @@ import typer
 
 from dkpvid.cli import training as opt
 from dkpvid.cli.shared import reported_errors
-from dkpvid.config import DepthConfig, DistillConfig, TrainConfig
+from dkpvid.config import DistillConfig
 
 
 def distill(
-    context: typer.Context,
     output: opt.Output,
     data: opt.Data = None,
     teacher: Annotated[
@@ -20,15 +19,23 @@ def distill(
     ] = None,
     from_config: opt.FromConfig = None,
     layer: Annotated[
-        str, typer.Option(help="Where the two are compared: output, middle or early.")
-    ] = DistillConfig.layer,
+        str | None,
+        typer.Option(
+            help="Where the two are compared: output, middle or early.", show_default=DistillConfig.layer
+        ),
+    ] = None,
     gamma: Annotated[
         float | None,
         typer.Option(help="Weight of the agreement with the teacher.", show_default=str(DistillConfig.gamma)),
     ] = None,
     perceptual_weight: Annotated[
-        float, typer.Option("--lambda", help="Weight of the perceptual loss.")
-    ] = DistillConfig.perceptual_weight,
+        float | None,
+        typer.Option(
+            "--lambda",
+            help="Weight of the perceptual loss.",
+            show_default=str(DistillConfig.perceptual_weight),
+        ),
+    ] = None,
     preset: opt.Preset = None,
     keypoints: opt.Keypoints = None,
     image_size: opt.ImageSize = None,
@@ -43,21 +50,21 @@ def distill(
     flip: opt.Flip = None,
     perceptual: opt.Perceptual = None,
     perceptual_weights: opt.PerceptualWeights = None,
-    depth_model: opt.DepthModel = DepthConfig.model,
+    depth_model: opt.DepthModel = None,
     depth_weights: opt.DepthWeights = None,
-    seed: opt.Seed = TrainConfig.seed,
-    deterministic: opt.Deterministic = False,
-    device: opt.Device = TrainConfig.device,
+    seed: opt.Seed = None,
+    deterministic: opt.Deterministic = None,
+    device: opt.Device = None,
     devices: opt.Devices = None,
     nodes: opt.Nodes = None,
-    strategy: opt.Strategy = TrainConfig.strategy,
-    precision: opt.Precision = TrainConfig.precision,
+    strategy: opt.Strategy = None,
+    precision: opt.Precision = None,
     workers: opt.Workers = None,
-    decoder: opt.Decoder = TrainConfig.decoder,
-    log_every: opt.LogEvery = TrainConfig.log_every,
-    checkpoint_every: opt.CheckpointEvery = TrainConfig.checkpoint_every,
-    keep: opt.Keep = TrainConfig.keep,
-    preview_every: opt.PreviewEvery = TrainConfig.preview_every,
+    decoder: opt.Decoder = None,
+    log_every: opt.LogEvery = None,
+    checkpoint_every: opt.CheckpointEvery = None,
+    keep: opt.Keep = None,
+    preview_every: opt.PreviewEvery = None,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     quiet: opt.Quiet = False,
@@ -67,8 +74,9 @@ def distill(
     Depth maps come from `depth/` beside the frames, or are made by --depth-model and kept in the cache. The
     run folder is that of `dkpvid train`; tracking with it needs neither depth nor teacher.
     """
+    options = locals()  # as given: nothing else is known here yet
     with reported_errors():
-        config = opt.config_from(DistillConfig, context)
+        config = opt.config_from(DistillConfig, options)
         from dkpvid.distill import distill as run  # torch loads here, not for --help
 
         opt.run_training(run, config, resume=resume, overwrite=overwrite, quiet=quiet)

@@ -6,17 +6,17 @@ import typer
 
 from dkpvid.cli import training as opt
 from dkpvid.cli.shared import reported_errors
-from dkpvid.config import DepthConfig, TrainConfig
+from dkpvid.config import TrainConfig
 
 
 def train(
-    context: typer.Context,
     output: opt.Output,
     data: opt.Data = None,
     from_config: opt.FromConfig = None,
     modality: Annotated[
-        str, typer.Option(help="rgb, or depth: the teacher of a distillation.")
-    ] = TrainConfig.modality,
+        str | None,
+        typer.Option(help="rgb, or depth: the teacher of a distillation.", show_default=TrainConfig.modality),
+    ] = None,
     preset: opt.Preset = None,
     keypoints: opt.Keypoints = None,
     image_size: opt.ImageSize = None,
@@ -31,21 +31,21 @@ def train(
     flip: opt.Flip = None,
     perceptual: opt.Perceptual = None,
     perceptual_weights: opt.PerceptualWeights = None,
-    depth_model: opt.DepthModel = DepthConfig.model,
+    depth_model: opt.DepthModel = None,
     depth_weights: opt.DepthWeights = None,
-    seed: opt.Seed = TrainConfig.seed,
-    deterministic: opt.Deterministic = False,
-    device: opt.Device = TrainConfig.device,
+    seed: opt.Seed = None,
+    deterministic: opt.Deterministic = None,
+    device: opt.Device = None,
     devices: opt.Devices = None,
     nodes: opt.Nodes = None,
-    strategy: opt.Strategy = TrainConfig.strategy,
-    precision: opt.Precision = TrainConfig.precision,
+    strategy: opt.Strategy = None,
+    precision: opt.Precision = None,
     workers: opt.Workers = None,
-    decoder: opt.Decoder = TrainConfig.decoder,
-    log_every: opt.LogEvery = TrainConfig.log_every,
-    checkpoint_every: opt.CheckpointEvery = TrainConfig.checkpoint_every,
-    keep: opt.Keep = TrainConfig.keep,
-    preview_every: opt.PreviewEvery = TrainConfig.preview_every,
+    decoder: opt.Decoder = None,
+    log_every: opt.LogEvery = None,
+    checkpoint_every: opt.CheckpointEvery = None,
+    keep: opt.Keep = None,
+    preview_every: opt.PreviewEvery = None,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     quiet: opt.Quiet = False,
@@ -55,8 +55,9 @@ def train(
     The run folder gets model.safetensors (for `dkpvid track --weights`), a checkpoint, metrics.jsonl and
     previews. Ctrl-C saves first; --resume goes on exactly where the run was stopped or killed.
     """
+    options = locals()  # as given: nothing else is known here yet
     with reported_errors():
-        config = opt.config_from(TrainConfig, context)
+        config = opt.config_from(TrainConfig, options)
         from dkpvid.train import train as run  # torch loads here, not for --help
 
         opt.run_training(run, config, resume=resume, overwrite=overwrite, quiet=quiet)

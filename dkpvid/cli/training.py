@@ -1,6 +1,6 @@
 """What `train` and `distill` share: their options, how these become settings, and the run itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request
-from dkpvid.config import PRESETS, Config, ModelConfig, TrainConfig, from_dict
+from dkpvid.config import PRESETS, Config, DepthConfig, ModelConfig, TrainConfig, from_dict
 from dkpvid.errors import UsageError, printable
 from dkpvid.files import parse_json
 from dkpvid.progress import ProgressReport
@@ -62,27 +62,37 @@ PerceptualWeights = Annotated[
     typer.Option(help="Its weights file; else DKPVID_PERCEPTUAL_WEIGHTS, else downloaded (vgg16)."),
 ]
 DepthModel = Annotated[
-    str,
-    typer.Option(help="dpt-swin2-large-384, -base-384, -tiny-256, hf:OWNER/REPO or local:FOLDER."),
+    str | None,
+    typer.Option(
+        help="dpt-swin2-large-384, -base-384, -tiny-256, hf:OWNER/REPO or local:FOLDER.",
+        show_default=DepthConfig.model,
+    ),
 ]
 DepthWeights = Annotated[
     Path | None, typer.Option(help="Its weights file.", show_default="downloaded on first use")
 ]
-Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Seed = Annotated[int | None, _of_run("seed", "Same seed, same result.")]
+Device = Annotated[str | None, _of_run("device", "auto, cpu, cuda, cuda:N or mps.")]
 _AS_STARTED = "as started by torchrun or srun, else 1"
 Devices = Annotated[int | None, typer.Option(help="Processes on each node.", show_default=_AS_STARTED)]
 Nodes = Annotated[int | None, typer.Option(help="Machines.", show_default=_AS_STARTED)]
-Strategy = Annotated[str, typer.Option(help="auto (ddp for several processes) or ddp.")]
-Precision = Annotated[str, typer.Option(help="auto (bf16 on CUDA), 32 or bf16.")]
+Strategy = Annotated[str | None, _of_run("strategy", "auto (ddp for several processes) or ddp.")]
+Precision = Annotated[str | None, _of_run("precision", "auto (bf16 on CUDA), 32 or bf16.")]
 Workers = Annotated[int | None, typer.Option(help="Videos decoded at the same time.", show_default="cores")]
-Decoder = Annotated[str, typer.Option(help="pyav, or decord where the two agree.")]
-LogEvery = Annotated[int, typer.Option(help="Steps between lines of metrics.jsonl.")]
-CheckpointEvery = Annotated[int, typer.Option(help="Steps between checkpoints.")]
-Keep = Annotated[int, typer.Option(help="Checkpoints to keep; an older one stands in for a damaged one.")]
-PreviewEvery = Annotated[int, typer.Option(help="Steps between previews.")]
+Decoder = Annotated[str | None, _of_run("decoder", "pyav, or decord where the two agree.")]
+LogEvery = Annotated[int | None, _of_run("log_every", "Steps between lines of metrics.jsonl.")]
+CheckpointEvery = Annotated[int | None, _of_run("checkpoint_every", "Steps between checkpoints.")]
+Keep = Annotated[
+    int | None, _of_run("keep", "Checkpoints to keep; an older one stands in for a damaged one.")
+]
+PreviewEvery = Annotated[int | None, _of_run("preview_every", "Steps between previews.")]
 Deterministic = Annotated[
-    bool, typer.Option("--deterministic", help="The same bits on every run on CUDA too; slower.")
+    bool | None,
+    typer.Option(
+        "--deterministic/--no-deterministic",
+        help="The same bits on every run on CUDA too; slower.",
+        show_default="no-deterministic",
+    ),
 ]
 FromConfig = Annotated[
     Path | None, typer.Option(help="config.json of a run to repeat; other options override it.")
@@ -92,21 +102,17 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
-def config_from(kind: type[Config], context: typer.Context) -> Config:
+def config_from(kind: type[Config], options: Mapping[str, Any]) -> Config:
     """The settings: their defaults, changed by --from-config, --preset, and the options that were given.
 
     Args:
         kind: TrainConfig, or DistillConfig.
-        context: Of the command; its parameters are called as settings, but for those in `_SETTING_OF`.
+        options: Of the command, called as settings but for those in `_SETTING_OF`; None = not given.
 
     Raises:
         UsageError: the stored settings cannot be used, there is no such preset, or a value is not allowed.
     """
-    given = {
-        name: value
-        for name, value in context.params.items()
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    }
+    given = {name: value for name, value in options.items() if value is not None}
     values = _stored(kind, given.get("from_config"))
     preset = given.get("preset")
     if preset is not None and preset not in PRESETS:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -36,8 +36,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from dkpvid.checkpoint import save_weights
-from dkpvid.cli.training import settings_from
-from dkpvid.config import DistillConfig, TrainConfig
+from dkpvid.config import PRESETS, DistillConfig, ModelConfig, TrainConfig
 from dkpvid.devices import autocast
 from dkpvid.distill import distill
 from dkpvid.fitting import Callbacks
@@ -128,7 +127,9 @@ def flops_of_product(case: Case, clock: Callable[[], float]) -> float:
 def settings_of(case: Case) -> dict[str, Any]:
     """The settings of `train`, but for the folders."""
     preset = "cpu" if case.size == "cpu" else "human36m"
-    model, settings = settings_from(preset, {"batch_size": case.batch_size, "steps": case.steps})
+    settings = PRESETS[preset] | {"batch_size": case.batch_size, "steps": case.steps}
+    names = {field.name for field in fields(ModelConfig)} & settings.keys()
+    model = ModelConfig(**{name: settings.pop(name) for name in names})
     rare = dict.fromkeys(("log_every", "checkpoint_every", "preview_every"), 10**9)
     return settings | rare | {"model": model, "device": case.device, "precision": case.precision}
 

@@ -15,9 +15,10 @@ from torch.nn import functional as F
 import dkpvid.fitting
 from dkpvid.config import ModelConfig, TrainConfig
 from dkpvid.data import FrameSet, batches
-from dkpvid.fitting import fit, to_images
+from dkpvid.fitting import Network, fit, to_images
 from dkpvid.losses import perceptual_loss
 from dkpvid.models.autolink import AutoLink
+from dkpvid.parallel import Processes
 
 STEPS = 50
 MODEL = ModelConfig(num_keypoints=4, image_size=64, detector_width=4, decoder_width=4, edge_variance=2e-3)
@@ -95,11 +96,11 @@ def test_fifty_steps_have_the_losses_of_the_reference(
         log_every=1,
     )
 
-    def losses(model: AutoLink, images: Tensor) -> dict[str, Tensor]:
+    def losses(model: Network, images: Tensor) -> dict[str, Tensor]:
         return {"loss": perceptual_loss(network, model(images, config.mask_ratio).images, images)}
 
     monkeypatch.setattr(dkpvid.fitting, "AutoLink", lambda model: ours)
-    fit(config, frames, losses, lambda images: images)
+    fit(config, Processes(torch.device("cpu")), frames, losses, lambda images: images)
     got = [json.loads(line)["loss"] for line in (config.run / "metrics.jsonl").read_text().splitlines()]
 
     torch.manual_seed(config.seed)  # both draw nothing but masks

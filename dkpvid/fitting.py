@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -13,6 +12,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
+from dkpvid.ahead import ahead
 from dkpvid.config import TrainConfig
 from dkpvid.data import FrameSet, batches, load_frames
 from dkpvid.devices import autocast
@@ -173,17 +173,13 @@ def read_ahead(
         device: Where to put them.
     """
 
-    def read() -> Tensor:
-        pixels = torch.from_numpy(frames.read(next(order)))
+    def read(numbers: ndarray) -> Tensor:
+        pixels = torch.from_numpy(frames.read(numbers))
         # Only from pinned memory does a copy run beside the network.
         return pixels.pin_memory() if device.type == "cuda" else pixels
 
-    with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(read)
-        while True:
-            pixels = upcoming.result()
-            upcoming = pool.submit(read)
-            yield pixels.to(device, non_blocking=True)
+    for pixels in ahead(map(read, order), limit=1):
+        yield pixels.to(device, non_blocking=True)
 
 
 def load_perceptual_net(name: str, weights: Path | None) -> Vgg16Features | MobileNetV1Features:

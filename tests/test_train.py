@@ -244,6 +244,8 @@ def test_batches_are_read_ahead_and_in_order() -> None:
     may_read = threading.Semaphore(1)
 
     class Slow:
+        digest = "slow"
+
         def __len__(self) -> int:
             return 8
 

@@ -103,6 +103,15 @@ def track(source: Path, folder: Path, tracker: Tracker, with_video: bool) -> Non
             redraw(reader, tracked.track, AnnotatedVideo(path, tracked.header, DrawStyle(trail=True)))
 
 
+def make_edge_map(config: ModelConfig) -> EdgeMap:
+    """A chain of strong edges and many weak ones, about as training leaves them; the strong are drawn."""
+    edge_map = EdgeMap(config)
+    is_strong = edge_map.pairs[1] - edge_map.pairs[0] == 1
+    with torch.no_grad():
+        edge_map.raw_weights.copy_(torch.where(is_strong, 1.0, -4.0) / config.edge_weight_lr)
+    return edge_map
+
+
 def squares_of(source: Path, size: int, num_frames: int) -> ndarray:
     """What the network sees of the first frames."""
     with VideoReader(source) as reader:
@@ -129,7 +138,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         config = ModelConfig()
-        save_weights(folder / "random.safetensors", config, random_detector(config), EdgeMap(config))
+        save_weights(folder / "random.safetensors", config, random_detector(config), make_edge_map(config))
         weights = {"reference's size": load_weights(folder / "random.safetensors")}
         ways: dict[str, Callable[[], object]] = {}
         demo = make_reference_demo(weights["reference's size"])

@@ -17,8 +17,9 @@ CELL = 8
 """Side of a cell, in pixels."""
 TEXTURE = 4.0
 """Mean steepness, in grey levels, of a cell whose motion can be told."""
-LEAST_TEXTURED = 0.2
-"""Share of the cells that must have texture, or the camera is taken to stand still."""
+LEAST_EXTENT = 0.75
+"""Share of the picture's width or height over which there must be such cells. Before a plain wall nobody can
+tell a moving subject from a moving camera, which is then taken to stand still."""
 MOST_DIFFERENCE = 20.0
 """Grey levels beyond which it does not matter how badly two pixels fit."""
 ROUNDS = 8
@@ -36,7 +37,8 @@ def camera_motion(
     before, now = _blurred(before), _blurred(now)
     change, steep = _cell_means(np.abs(now - before)), _cell_means(steepness(now))
     has_texture = steep > TEXTURE
-    if not has_texture.any() or has_texture.mean() < LEAST_TEXTURED:
+    cells = np.argwhere(has_texture)
+    if not len(cells) or (np.ptp(cells, axis=0) + 1 < LEAST_EXTENT * np.array(has_texture.shape)).all():
         return np.eye(3)
     shift = np.eye(3)
     shift[:2, 2] = _shift(before, now)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray
 from PIL import Image
 
-from dkpvid.camera import Box, camera_motion, scale, steepness, warped
+from dkpvid.camera import TEXTURE, Box, camera_motion, scale, steepness, warped
 from dkpvid.shapes import Bool, Float
 from dkpvid.structures import Frame
 
@@ -25,8 +25,12 @@ PAST_SECONDS = (0.17, 0.33, 0.5)
 MOST_PAST = 128
 """Earlier frames that are kept at most, were there more in that time, or did it stand still."""
 
-LEAST_DIFFERENCE = 5.0
+LEAST_DIFFERENCE = 3.0
 """Grey levels by which a moving pixel differs at least from the background."""
+NOISE_FACTOR = 5.0
+"""How many times the median difference it must be, too."""
+EDGE_FACTOR = 4.0
+"""How many times the difference that is usual at edges of that steepness it must be when the camera moves."""
 LEAST_AREA = 6
 """Moving pixels that are worth a look."""
 REACH = 0.3
@@ -150,10 +154,13 @@ class SubjectFinder:
         # Half of them at least must differ: the place where the subject was or will be does in the others.
         differences = np.sort(np.nan_to_num(np.abs(now.grey - seen), nan=0.0), axis=0)
         difference = differences[(len(seen) - 1) // 2]
-        threshold = np.full_like(now.grey, max(LEAST_DIFFERENCE, 5 * float(np.median(difference))))
+        threshold = np.full_like(now.grey, max(LEAST_DIFFERENCE, NOISE_FACTOR * float(np.median(difference))))
         if any(not np.array_equal(view, np.eye(3)) for view in views):
-            # A pixel of misalignment shows wherever the picture has edges.
-            threshold = threshold + steepness(now.grey)
+            # Pictures never fit exactly, which shows at edges.
+            steep = steepness(now.grey)
+            is_edge = steep > TEXTURE
+            misfit = float(np.median(difference[is_edge] / steep[is_edge])) if is_edge.any() else 0.0
+            threshold = threshold + EDGE_FACTOR * misfit * steep
         return difference > threshold, threshold
 
     def _view_of(self, number: int) -> Float[ndarray, "3 3"]:

@@ -1,11 +1,27 @@
 """Doing the next thing in a thread of its own while the last one is used."""
 
+import ctypes
 import queue
+import sys
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 Item = TypeVar("Item")
+
+_ARENAS = -8, 2
+"""glibc's number for that setting, M_ARENA_MAX, and its value."""
+
+
+def share_memory_between_threads() -> None:
+    """Let the C library give memory that one thread frees to the others; without effect but on glibc.
+
+    It keeps up to eight pools a core apart: frames that are made in one thread and freed in another pile up.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(*_ARENAS)
 
 
 def ahead(items: Iterator[Item], limit: int) -> Generator[Item, None, None]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dkpvid.ahead import share_memory_between_threads
 from dkpvid.annotate import DrawStyle
 from dkpvid.cli.fleet import Recipe, run_fleet
 from dkpvid.cli.jobs import Manner, overall_exit_code, run_job
@@ -129,6 +130,7 @@ def track(
         recipe = Recipe(weights, config, joints, manner)
         if ray is not None and (output == "-" or any(comes_once(job.source) for job in jobs)):
             raise UsageError("--ray writes files of files; it goes with neither -o - nor live input")
+        share_memory_between_threads()
         tracker = recipe.tracker() if ray is None else None
     with reported_errors(), interrupt_request() as stop:
         if tracker is None:

@@ -238,8 +238,9 @@ def track_video(
         VideoError: the video cannot be read, or holds no frame.
     """
     with tracker.open(source, should_stop) as reader, ExitStack() as after_error:
+        header = tracker.header(reader.info)
         sinks = []
-        for sink in make_sinks(tracker.header(reader.info)):
+        for sink in make_sinks(header):
             after_error.callback(sink.abort)
             sinks.append(sink)
         feed = _Feed(
@@ -258,7 +259,7 @@ def track_video(
             raise VideoError(f"{name}: {_why_empty(lost, feed.is_stopped)}")
         for sink in sinks:
             sink.close(lost)
-        return TrackedVideo(tracker.header(reader.info), Track.concatenate(pieces), lost, feed.is_stopped)
+        return TrackedVideo(header, Track.concatenate(pieces), lost, feed.is_stopped)
 
 
 @dataclass(eq=False)

@@ -9,6 +9,9 @@
     python benchmarks/default_weights.py baseline OUT      `dkpvid train` alone, for comparison
     python benchmarks/default_weights.py publish OUT       half precision, into weights/
 
+`--seed N` trains again; `--with-taichi` (of prepare, depth and student) adds clips whose licence forbids
+to ship what is learned from them.
+
 DATA is a folder of real clips laid out as in `training_set.CLIPS` and `weizmann/`; rendered figures are
 added. Every step is seeded, and trainings go on where they were stopped. After `prepare`, OUT holds nothing
 but pictures, so the rest can run elsewhere.
@@ -36,15 +39,14 @@ class Setup:
     side: int
     """Of the networks' input, in pixels."""
     teacher_steps: int
-    student: tuple[tuple[int, str], ...]
-    """(steps, learning rate) of the student's stages, each going on from the one before."""
+    student_steps: int
     baseline_steps: int
-    options: tuple[str, ...]
-    """Further ones of `dkpvid train` and `dkpvid distill`."""
-    distillation: tuple[str, ...]
-    """Further ones of `dkpvid distill`."""
+    teacher: tuple[str, ...]
+    """Further options of the teacher, and of the baseline, which has the same networks."""
+    student: tuple[str, ...]
+    """Further options of `dkpvid distill`."""
     needs_known_depth: bool
-    """Whether the student is spared the clips whose depth is a network's guess."""
+    """Whether teacher and student are spared the clips whose depth is a network's guess."""
 
 
 class Size(StrEnum):
@@ -54,20 +56,22 @@ class Size(StrEnum):
     GPU = "gpu"
 
 
+# Chosen by validation clips, see benchmarks/README.md.
+NETWORKS = ("--keypoints", "16", "--edge-variance", "5e-4")
 SETUPS = {
-    # Stopped by the clock. Depth guessed by two small networks made the student worse, so it is left out.
+    # Depth guessed by two small networks made the student worse, so it is left out.
     Size.CPU: Setup(
         "cpu",
         64,
-        953,
-        ((1200, "5e-4"), (1500, "1e-4")),
-        534,
-        ("--precision", "bf16"),
-        ("--lambda", "0"),
+        3000,
+        4000,
+        2000,
+        (*NETWORKS, "--schedule", "cosine", "--precision", "bf16"),
+        (*NETWORKS, "--schedule", "cosine", "--precision", "bf16", "--crop", "--lambda", "0"),
         True,
     ),
     # The paper's networks; meant to take half an hour a stage on one GPU, but never run.
-    Size.GPU: Setup("taichi", 128, 2500, ((2500, "1e-4"),), 2500, (), (), False),
+    Size.GPU: Setup("taichi", 128, 2500, 2500, 2500, NETWORKS, NETWORKS, False),
 }
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_show_locals=False)
@@ -75,6 +79,8 @@ app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_show_lo
 Out = Annotated[Path, typer.Argument(help="Folder for the training set and the runs.")]
 Machine = Annotated[Size, typer.Option("--size", help="cpu or gpu.")]
 DepthModel = Annotated[str, typer.Option(help="Of `dkpvid depth`, for clips whose depth is not known.")]
+Seed = Annotated[int, typer.Option(help="Of the training.")]
+Taichi = Annotated[bool, typer.Option("--with-taichi", help="Add clips that may not be shipped.")]
 MIDAS = "dpt-swin2-large-384"
 
 
@@ -86,6 +92,7 @@ def prepare(
     num_figures: Annotated[int, typer.Option(help="Rendered videos of 16 frames.")] = 400,
     copies: Annotated[int, typer.Option(help="Of each Weizmann strip, before other rooms.")] = 2,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    with_taichi: Taichi = False,
 ) -> None:
     """Cut real clips to squares around the person, move people elsewhere, and render figures."""
     train = out / "set" / "train"
@@ -105,40 +112,56 @@ def prepare(
         if not path.with_suffix(".depth.png").is_file():  # written last
             strip = training_set.figure_strip(SETUPS[size].side, [seed, number], rooms)
             training_set.save_strip(path, *strip)
+    if with_taichi:
+        folder = out / "taichi" / "train"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, frames in training_set.taichi_strips(data, 128):
+            training_set.save_strip(folder / name, frames)
 
 
 @app.command()
-def depth(out: Out, size: Machine = Size.CPU, depth_model: DepthModel = MIDAS) -> None:
-    """Make the depth maps that `prepare` could not know."""
-    dkpvid("depth", str(out / "set"), "--size", str(SETUPS[size].side), "--depth-model", depth_model)
+def depth(
+    out: Out, size: Machine = Size.CPU, depth_model: DepthModel = MIDAS, with_taichi: Taichi = False
+) -> None:
+    """Make the depth maps that `prepare` could not know, if they are used."""
+    folders = [] if SETUPS[size].needs_known_depth else [out / "set"]
+    for folder in folders + [out / "taichi"] * with_taichi:
+        dkpvid("depth", str(folder), "--size", str(SETUPS[size].side), "--depth-model", depth_model)
 
 
 @app.command()
-def teacher(out: Out, size: Machine = Size.CPU, depth_model: DepthModel = MIDAS) -> None:
+def teacher(out: Out, size: Machine = Size.CPU, depth_model: DepthModel = MIDAS, seed: Seed = 0) -> None:
     """Train on depth maps."""
     setup = SETUPS[size]
-    seen = ("--modality", "depth", "--depth-model", depth_model)
-    fit("train", out / "set", out / "teacher", setup, setup.teacher_steps, *seen)
+    words = ("--modality", "depth", "--depth-model", depth_model, *setup.teacher)
+    fit("train", seen(out, size), run_of(out, "teacher", seed), setup, setup.teacher_steps, seed, words)
 
 
 @app.command()
-def student(out: Out, size: Machine = Size.CPU, depth_model: DepthModel = MIDAS) -> None:
+def student(
+    out: Out,
+    size: Machine = Size.CPU,
+    depth_model: DepthModel = MIDAS,
+    seed: Seed = 0,
+    with_taichi: Taichi = False,
+) -> None:
     """Train on RGB under the teacher."""
     setup = SETUPS[size]
-    folder = known_depth(out) if setup.needs_known_depth else out / "set"
-    under = ("--teacher", str(out / "teacher"), "--depth-model", depth_model, *setup.distillation)
-    for steps, rate in setup.student:
-        fit("distill", folder, out / "student", setup, steps, "--learning-rate", rate, *under)
+    words = ("--teacher", str(run_of(out, "teacher", seed)), "--depth-model", depth_model, *setup.student)
+    run = run_of(out, "student-taichi" if with_taichi else "student", seed)
+    fit("distill", seen(out, size, with_taichi), run, setup, setup.student_steps, seed, words)
 
 
 @app.command()
-def baseline(out: Out, size: Machine = Size.CPU) -> None:
+def baseline(out: Out, size: Machine = Size.CPU, seed: Seed = 0) -> None:
     """Train on RGB alone."""
-    fit("train", out / "set", out / "baseline", SETUPS[size], SETUPS[size].baseline_steps)
+    setup = SETUPS[size]
+    run = run_of(out, "baseline", seed)
+    fit("train", out / "set", run, setup, setup.baseline_steps, seed, setup.teacher)
 
 
 @app.command()
-def publish(out: Out) -> None:
+def publish(out: Out, seed: Seed = 0) -> None:
     """Write the student's detector as float16 to weights/default.safetensors.
 
     The edges are the teacher's: a student that paints no pictures (--lambda 0) learns none, and its keypoints
@@ -146,7 +169,8 @@ def publish(out: Out) -> None:
     """
     from dkpvid.checkpoint import load_weights, save_weights
 
-    weights, edges = load_weights(out / "student"), load_weights(out / "teacher").edge_map
+    weights = load_weights(run_of(out, "student", seed))
+    edges = load_weights(run_of(out, "teacher", seed)).edge_map
     path = ROOT / "weights" / "default.safetensors"
     save_weights(path, weights.config, weights.detector, edges, half=True)
     print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, sha256 {load_weights(path).sha256}")
@@ -158,31 +182,44 @@ def run_all(
     out: Out,
     size: Machine = Size.CPU,
     depth_model: DepthModel = MIDAS,
+    seed: Seed = 0,
 ) -> None:
     """Every stage, one after the other."""
     prepare(data, out, size)
     depth(out, size, depth_model)
-    teacher(out, size, depth_model)
-    student(out, size, depth_model)
-    baseline(out, size)
-    publish(out)
+    teacher(out, size, depth_model, seed)
+    student(out, size, depth_model, seed)
+    baseline(out, size, seed)
+    publish(out, seed)
 
 
-def known_depth(out: Path) -> Path:
-    """A folder of links to the strips that bring their own depth."""
-    folder = out / "known"
-    (folder / "train").mkdir(parents=True, exist_ok=True)
-    for depth_maps in sorted((out / "set" / "train").glob("*.depth.png")):
-        for path in (depth_maps, depth_maps.with_name(depth_maps.name.replace(".depth.png", ".jpg"))):
-            link = folder / "train" / path.name
-            if not link.is_symlink():
+def run_of(out: Path, role: str, seed: int) -> Path:
+    """The run folder of a training."""
+    return out / (f"{role}-seed{seed}" if seed else role)
+
+
+def seen(out: Path, size: Size, with_taichi: bool = False) -> Path:
+    """A folder of links to the strips that teacher and student see."""
+    strips = sorted((out / "set" / "train").glob("*.jpg"))
+    if SETUPS[size].needs_known_depth:
+        strips = [strip for strip in strips if strip.with_suffix(".depth.png").is_file()]
+    if with_taichi:
+        strips += sorted((out / "taichi" / "train").glob("*.jpg"))
+    folder = out / ("seen-taichi" if with_taichi else "seen") / "train"
+    folder.mkdir(parents=True, exist_ok=True)
+    for strip in strips:
+        for path in (strip, strip.with_suffix(".depth.png")):
+            link = folder / path.name
+            if path.is_file() and not link.is_symlink():
                 link.symlink_to(path.resolve())
-    return folder
+    return folder.parent
 
 
-def fit(command: str, data: Path, run: Path, setup: Setup, steps: int, *words: str) -> None:
+def fit(
+    command: str, data: Path, run: Path, setup: Setup, steps: int, seed: int, words: tuple[str, ...]
+) -> None:
     """Train, or go on."""
-    common = ("--preset", setup.preset, "--steps", str(steps), "--resume", *setup.options)
+    common = ("--preset", setup.preset, "--steps", str(steps), "--seed", str(seed), "--resume")
     dkpvid(command, str(data), "-o", str(run), *common, *words)
 
 

@@ -37,6 +37,10 @@ JITTERS = 1  # further squares around each, moved and zoomed a little: the perso
 # Clips whose camera stands and whose people walk about: their median picture is an empty room.
 ROOMS = [clip for clip in CLIPS if "pose2sim" in clip or "bedroom" in clip or "exercise" in clip]
 
+# The tai-chi clips of one person, in yellow. Their licence allows no shipped weights; `--with-taichi`
+# tells what that costs.
+TAICHI = tuple(f"taichi/taichi_{number}.mp4" for number in ("01", "05", "06", "09", "10", "11", "16"))
+
 # Strips 8 n to 8 n + 7 show one person (judged by eye); 2 m and 2 m + 1 are one clip and its mirror image, so
 # the source's own split into train/ and test/ holds nothing back.
 WEIZMANN_TEST = (1, 4, 7)
@@ -52,6 +56,12 @@ def real_strips(data: Path, size: int, rng: np.random.Generator) -> Iterator[tup
         for number, region in enumerate(regions):
             box = None if region is None else region.clipped(width, height)
             yield f"{Path(clip).stem}_{number}", [to_square(frame, size, box) for frame in frames]
+
+
+def taichi_strips(data: Path, size: int) -> Iterator[tuple[str, list[ndarray]]]:
+    """Whole frames of one tai-chi master: (name, frames)."""
+    for clip in TAICHI:
+        yield Path(clip).stem, [to_square(frame, size) for frame in read_some(data / clip, FRAMES_A_CLIP)]
 
 
 def weizmann_strips(data: Path) -> Iterator[tuple[str, ndarray, ndarray]]:

@@ -91,9 +91,14 @@ class TrainConfig:
     steps: int = 20_000
     batch_size: int = 64
     learning_rate: float = 1e-4
+    schedule: str = "constant"
+    """Of the learning rate: constant (as in the papers), or cosine (falls to 0 at the last step)."""
     weight_decay: float = 1e-3
     mask_ratio: float = 0.8
     flip: bool = True
+    """Mirror half of the frames."""
+    crop: bool = False
+    """Move, zoom and stretch each frame a little at random; see `dkpvid.augment`."""
     perceptual: str = "vgg16"
     """vgg16 or mobilenet-v1."""
     perceptual_weights: Path | None = None
@@ -141,6 +146,7 @@ class TrainConfig:
             ("decoder", "decoder", ("pyav", "decord")),
             ("modality", "modality", ("rgb", "depth")),
             ("strategy", "strategy", ("auto", "ddp")),
+            ("schedule", "schedule", ("constant", "cosine")),
         ):
             value = getattr(self, name)
             if value not in allowed:

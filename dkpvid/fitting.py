@@ -1,5 +1,6 @@
 """The training loop that `train` and `distill` share."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from dkpvid.ahead import ahead
+from dkpvid.augment import augment
 from dkpvid.config import TrainConfig
 from dkpvid.data import FrameSet, batches, load_frames
 from dkpvid.devices import autocast
@@ -118,9 +120,9 @@ def fit(
     model.train()
     for step in range(first_step + 1, config.steps + 1):
         processes.seed(config.seed, step)
-        batch = to_images(next(upcoming))
-        if config.flip:
-            batch = random_flip(batch)
+        batch = augment(to_images(next(upcoming)), flip=config.flip, crop=config.crop)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
         with autocast(device, config.precision):
             losses = compute_losses(network, batch)
         optimizer.zero_grad(set_to_none=True)
@@ -146,6 +148,13 @@ def fit(
         if is_stopping:
             return step
     return config.steps
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """That of a step, counted from 1. It depends on nothing else, so a resumed run goes on alike."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * (1 + math.cos(math.pi * (step - 1) / config.steps)) / 2
 
 
 def read_frames(config: TrainConfig, callbacks: Callbacks) -> FrameSet:
@@ -214,14 +223,6 @@ def to_images(
 ) -> Float[Tensor, "batch channel size size"]:
     """Bytes to the networks' range, [-1, 1]."""
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def random_flip(
-    images: Float[Tensor, "batch channel size size"],
-) -> Float[Tensor, "batch channel size size"]:
-    """Mirror each image left to right with chance one half, all of its channels alike."""
-    is_flipped = torch.rand(len(images), 1, 1, 1).to(images.device) < 0.5
-    return torch.where(is_flipped, images.flip(3), images)
 
 
 def spread(count: int, wanted: int) -> Int[ndarray, " wanted"]:

@@ -13,12 +13,13 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import dkpvid.distill
+from dkpvid.augment import random_flip
 from dkpvid.cli import app
 from dkpvid.config import PRESETS, DepthConfig, DistillConfig, ModelConfig, TrainConfig
 from dkpvid.data import FramePairs, FrameSet
 from dkpvid.distill import check_comparable, distill, embedding
 from dkpvid.errors import UsageError
-from dkpvid.fitting import Callbacks, random_flip
+from dkpvid.fitting import Callbacks
 from dkpvid.losses import distillation_loss
 from dkpvid.models.autolink import AutoLink
 from dkpvid.models.detector import KeypointDetector

@@ -24,7 +24,7 @@ ROWS = (
     {"devices", "downloads", "models.loading", "pickles", "structures", "video.deinterlace"},
     {"config", "torch_files"},
     # Tools and building blocks, which do not know each other.
-    {"annotate", "camera", "joints", "journal", "kalman", "metrics", "parallel", "schema"}
+    {"annotate", "augment", "camera", "joints", "journal", "kalman", "metrics", "parallel", "schema"}
     | {"models.detector", "models.edge_map", "models.perceptual"}
     | {"video.images", "video.orientation", "video.resize", "video.streams", "video.writer"},
     # What is put together of them.

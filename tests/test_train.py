@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from dkpvid.checkpoint import load_weights
 from dkpvid.cli import app
 from dkpvid.config import PRESETS, ModelConfig, TrainConfig
 from dkpvid.errors import DataError, TrainingError, UsageError
-from dkpvid.fitting import Callbacks, load_perceptual_net, random_flip, read_ahead, to_images
+from dkpvid.fitting import Callbacks, learning_rate, load_perceptual_net, read_ahead, to_images
 from dkpvid.train import train
 
 pytestmark = pytest.mark.usefixtures("own_cache_and_perceptual_net")
@@ -221,13 +222,16 @@ def test_nan_stops_and_keeps_the_last_good_state(
     assert train(config(data, run), resume=True) == 12
 
 
-def test_flip_mirrors_about_half_of_the_images() -> None:
-    torch.manual_seed(0)
-    images = torch.arange(4.0).expand(200, 3, 4, 4).contiguous()
-    flipped = random_flip(images)
-    is_flipped = (flipped == images.flip(3)).flatten(1).all(1)
-    assert ((flipped == images).flatten(1).all(1) ^ is_flipped).all()
-    assert 70 < is_flipped.sum() < 130
+def test_a_cosine_schedule_is_torchs(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=0.3)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)
+    settings = TrainConfig(tmp_path, tmp_path, steps=12, learning_rate=0.3, schedule="cosine")
+    for step in range(1, 13):
+        assert learning_rate(settings, step) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+    assert learning_rate(replace(settings, schedule="constant"), 12) == 0.3
 
 
 def test_bytes_become_minus_one_to_one() -> None:

@@ -51,10 +51,19 @@ EdgeVariance = Annotated[float | None, _of_model("edge_variance", "Squared width
 Steps = Annotated[int | None, _of_run("steps", "Training steps.")]
 BatchSize = Annotated[int | None, _of_run("batch_size", "Frames per step.")]
 LearningRate = Annotated[float | None, _of_run("learning_rate", "Of AdamW.")]
+Schedule = Annotated[
+    str | None, _of_run("schedule", "Of the learning rate: constant, or cosine (to 0 at the last step).")
+]
 WeightDecay = Annotated[float | None, _of_run("weight_decay", "Of AdamW.")]
 MaskRatio = Annotated[float | None, _of_run("mask_ratio", "Share of the image hidden from the decoder.")]
 Flip = Annotated[
     bool | None, typer.Option("--flip/--no-flip", help="Mirror half of the frames.", show_default="flip")
+]
+Crop = Annotated[
+    bool | None,
+    typer.Option(
+        "--crop/--no-crop", help="Move and zoom each frame a little at random.", show_default="no-crop"
+    ),
 ]
 Perceptual = Annotated[str | None, _of_run("perceptual", "Network of the loss: vgg16 or mobilenet-v1.")]
 PerceptualWeights = Annotated[

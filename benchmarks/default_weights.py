@@ -57,7 +57,7 @@ class Size(StrEnum):
 
 
 # Chosen by validation clips, see benchmarks/README.md.
-NETWORKS = ("--keypoints", "16", "--edge-variance", "5e-4")
+NETWORKS = ("--keypoints", "16")
 SETUPS = {
     # Depth guessed by two small networks made the student worse, so it is left out.
     Size.CPU: Setup(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from dkpvid.errors import DataError, VideoError
+from dkpvid.errors import DataError, TrainingError, VideoError
 from dkpvid.files import cache_folder, write_then_rename
 from dkpvid.shapes import Int, UInt8
 from dkpvid.video.random_access import read_by_decord
@@ -96,6 +96,7 @@ def load_frames(
 
     Raises:
         DataError: there is no folder, or no readable video in it.
+        TrainingError: the cache cannot be written.
     """
     folder = data / split if (data / split).is_dir() else data
     if not folder.is_dir():
@@ -164,10 +165,25 @@ def _cached(video: Path, size: int, decoder: str) -> tuple[ndarray, str | None]:
                 remark = f"{error}; PyAV reads it"
         if frames is None:
             frames = read_by_pyav(video, size)
-        with write_then_rename(cached) as temporary, temporary.open("wb") as file:
-            np.save(file, frames)
+        save_in_cache(cached, frames)
     on_disk: ndarray = np.load(cached, mmap_mode="r", allow_pickle=False)
     return on_disk, remark
+
+
+def save_in_cache(path: Path, array: ndarray) -> None:
+    """Write an array at once or not at all.
+
+    Raises:
+        TrainingError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        with write_then_rename(path) as temporary, temporary.open("wb") as file:
+            np.save(file, array)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write to the cache, {path.parent}: {error.strerror or error}; make room, "
+            "or let DKPVID_CACHE name another folder"
+        ) from None
 
 
 def read_by_pyav(video: Path, size: int) -> UInt8[ndarray, "_ size size 3"]:

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dkpvid.config import DepthConfig
-from dkpvid.data import FrameSet, fingerprint
+from dkpvid.data import FrameSet, fingerprint, save_in_cache
 from dkpvid.depth_estimators import DepthEstimator, make_estimator
 from dkpvid.errors import DataError
-from dkpvid.files import cache_folder, write_then_rename
+from dkpvid.files import cache_folder
 from dkpvid.shapes import Float, UInt8
 from dkpvid.video.images import IMAGE_FORMATS, natural_order
 from dkpvid.video.reader import VideoReader
@@ -93,8 +93,7 @@ def depth_maps(
             maps.append(to_bytes(batch, size))
             done += len(batch)
             on_frame(done)
-        with write_then_rename(cached) as temporary, temporary.open("wb") as file:
-            np.save(file, np.concatenate(maps))
+        save_in_cache(cached, np.concatenate(maps))
     maps_on_disk: ndarray = np.load(cached, mmap_mode="r", allow_pickle=False)
     return maps_on_disk
 

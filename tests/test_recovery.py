@@ -165,6 +165,39 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_good_state(
     assert_same_run(whole, run)
 
 
+@pytest.mark.parametrize("kind", ["frames", "depth"])
+def test_a_full_disk_while_the_cache_is_filled_is_one_line(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    full_disk: Callable[[int], None],
+    kind: str,
+) -> None:
+    monkeypatch.setenv("DKPVID_CACHE", str(tmp_path / "cache"))
+    if kind == "depth":
+        load_frames(data, 64)  # so that these are there
+    arguments = [
+        "train",
+        str(data),
+        "-o",
+        str(tmp_path / "run"),
+        "--preset",
+        "cpu",
+        "--modality",
+        "depth",
+        "-q",
+    ]
+    full_disk(2000)
+    result = CliRunner().invoke(app, arguments)
+    full_disk(resource.RLIM_INFINITY)
+    assert result.exit_code == 1, result.output
+    folder = tmp_path / "cache" / kind
+    assert result.stderr.startswith(f"error: cannot write to the cache, {folder}: ")
+    assert result.stderr.endswith("; make room, or let DKPVID_CACHE name another folder\n")
+    assert result.stderr.count("\n") == 1
+    assert not list(folder.iterdir())
+
+
 # --- Kills --------------------------------------------------------------------------------------------------
 
 

@@ -63,9 +63,9 @@ SETUPS = {
     Size.CPU: Setup(
         "cpu",
         64,
-        3000,
+        3500,
         4000,
-        2000,
+        3500,
         (*NETWORKS, "--schedule", "cosine", "--precision", "bf16"),
         (*NETWORKS, "--schedule", "cosine", "--precision", "bf16", "--crop", "--lambda", "0"),
         True,

@@ -3,8 +3,11 @@
 python benchmarks/pictures.py demo                frames of the annotated demo clip
 python benchmarks/pictures.py distillation OUT    what a teacher and two students see; OUT is where
                                                   structured_background.py wrote its runs
+python benchmarks/pictures.py held-out OUT        what the package's weights find in people that they were not
+                                                  trained on; OUT is where held_out.py wrote its scores
 """
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -19,16 +22,15 @@ from typer.testing import CliRunner
 from dkpvid.annotate import Annotator, DrawStyle
 from dkpvid.checkpoint import load_weights
 from dkpvid.cli import app as dkpvid_app
-from dkpvid.config import TrackConfig
-from dkpvid.detect import Detector, detect
+from dkpvid.detect import Detector, detect, keypoint_names
 from dkpvid.structures import Frame
-from dkpvid.track import Tracker
 from dkpvid.video.reader import VideoReader
 
 ROOT = Path(__file__).parents[1]
 DEMO_FRAMES = (18, 60, 95, 135)
 """One of each motion of the clip."""
 CLIPS = 6
+HELD_OUT_CLIPS = 4
 SIDE = 192
 """Of one picture of the distillation sheet, in pixels."""
 
@@ -71,6 +73,29 @@ def distillation(
     Image.fromarray(sheet).save(ROOT / "docs" / "distillation.png", optimize=True)
 
 
+@app.command()
+def held_out(out: Annotated[Path, typer.Argument(help="Output folder of held_out.py, split test.")]) -> None:
+    """Two frames of the clips that gain most over the mean pose (above), and least (below)."""
+    scores = {}
+    for line in (out / "test.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        scores[entry["model"].split()[0]] = entry["clips"]
+    gains = {name: scores["mean"][name] - error for name, error in scores["default"].items()}
+    ranked = sorted(gains, key=gains.__getitem__, reverse=True)
+    rows = []
+    for names in (ranked[:HELD_OUT_CLIPS], ranked[-HELD_OUT_CLIPS:]):
+        row = []
+        for name in names:
+            with VideoReader(out / "test" / f"{Path(name).stem}.png") as reader:
+                frames = [frame.image for frame in reader]
+            row += [drawn(frames[len(frames) * part // 3], None) for part in (1, 2)]
+            print(f"{name}: {scores['default'][name]:.1f}, mean pose {scores['mean'][name]:.1f}")
+        rows.append(np.concatenate(row, axis=1))
+    picture = Image.fromarray(np.concatenate(rows))
+    picture.thumbnail((1400, 1400))
+    picture.save(ROOT / "docs" / "held_out.jpg", quality=85)
+
+
 def first_picture(folder: Path) -> ndarray:
     """RGB of the first frame in a folder."""
     with Image.open(min(folder.glob("*.png"))) as picture:
@@ -82,14 +107,15 @@ def enlarged(image: ndarray) -> ndarray:
     return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def drawn(image: ndarray, run: Path) -> ndarray:
-    """The picture with what a run finds in it."""
+def drawn(image: ndarray, run: Path | None) -> ndarray:
+    """The picture with what a run, or the package's weights, find in it."""
     weights = load_weights(run)
     frame = Frame(enlarged(image), index=0, time_seconds=0.0)
     (track,) = detect(Detector(weights, torch.device("cpu")), [frame])
-    with VideoReader(run / "preview") as reader:
-        header = Tracker(weights, TrackConfig(device="cpu")).header(reader.info)
-    annotator = Annotator(header.keypoints, header.skeleton, SIDE, SIDE, DrawStyle())
+    pairs, strengths = weights.edge_map.pairs.T.tolist(), weights.edge_map.weights.tolist()
+    skeleton = tuple((i, j, weight) for (i, j), weight in zip(pairs, strengths, strict=True))
+    names = keypoint_names(weights.config.num_keypoints)
+    annotator = Annotator(names, skeleton, SIDE, SIDE, DrawStyle())
     return annotator.draw(frame.image, track, 0)
 
 

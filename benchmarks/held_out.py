@@ -52,6 +52,20 @@ def clips_of(annotations: Path, split: str) -> list[Path]:
     return chosen
 
 
+def take_clips(data: Path, out: Path, split: str, whole: bool = False) -> Path:
+    """Put the annotated clips of a split into a folder, as squares around the person or as they are."""
+    folder = out / (f"{split}-whole" if whole else split)
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        videos = {path.stem: path for path in (data / "human").rglob("*.*")}
+        for file in clips_of(data / "annotated" / "pseudo_pose", split):
+            if whole:
+                shutil.copy(file, folder)
+            else:
+                crop_clip(file, videos[file.name.removesuffix(".pose.npz")], folder)
+    return folder
+
+
 def crop_clip(file: Path, video: Path, out: Path) -> None:
     """Write a clip's annotated frames as a strip of squares, with joints and masks moved along."""
     with np.load(file, allow_pickle=False) as content:
@@ -138,15 +152,7 @@ def main(
     whole: Annotated[bool, typer.Option("--whole", help="Whole frames, as filmed.")] = False,
 ) -> None:
     """Print one row a model, and one for a detector with random weights and the mean pose."""
-    folder = out / (f"{split}-whole" if whole else split)
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        videos = {path.stem: path for path in (data / "human").rglob("*.*")}
-        for file in clips_of(data / "annotated" / "pseudo_pose", split):
-            if whole:
-                shutil.copy(file, folder)
-            else:
-                crop_clip(file, videos[file.name.removesuffix(".pose.npz")], folder)
+    folder = take_clips(data, out, split, whole)
     annotations = read_annotations(folder, data / "human" if whole else None)
     models = [load_weights(run) for run in runs or [None]]
     models.append(random_weights(models[0], 0))

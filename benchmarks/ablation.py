@@ -1,0 +1,244 @@
+"""What made the default weights better, and what did not: one short training for each idea.
+
+    python benchmarks/ablation.py DATA OUT     after `default_weights.py prepare DATA/human OUT`
+
+Teachers of 1000 steps that differ in their networks; students of 800 steps under them that differ in what is
+done to their frames. Ideas that lost live only here. Scored on clips held back for choosing (`held_out.py`,
+validation) and on rendered figures that nobody was trained on, a teacher on the figures' exact depth; errors
+in per cent of the body's length.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import figures
+import numpy as np
+import torch
+import training_set
+import typer
+from default_weights import DepthModel, Size, dkpvid, seen
+from held_out import SIDE, on_person, relative_errors, take_clips
+from numpy import ndarray
+from PIL import Image
+from torch import Tensor
+
+from dkpvid.checkpoint import Weights, load_weights
+from dkpvid.cli.training import config_from
+from dkpvid.config import DepthConfig, DistillConfig, EvalConfig
+from dkpvid.data import FramePairs, load_frames
+from dkpvid.depth import load_depth
+from dkpvid.evaluate import detect_rows
+from dkpvid.fitting import Network, fit
+from dkpvid.labels import read_annotations
+from dkpvid.losses import distillation_loss
+from dkpvid.models.autolink import AutoLink
+from dkpvid.parallel import start_processes
+from dkpvid.regression import regress
+
+UNSEEN_SEED = 77_000  # far from the seeds of training scenes
+TEACHERS = {
+    "K=16, edge variance 2e-3": ("16", "2e-3"),
+    "K=16, edge variance 5e-4": ("16", "5e-4"),
+    "K=16, edge variance 5e-3": ("16", "5e-3"),
+    "K=10, edge variance 2e-3": ("10", "2e-3"),
+    "K=24, edge variance 2e-3": ("24", "2e-3"),
+}
+BEST = next(iter(TEACHERS))
+
+
+@dataclass(frozen=True)
+class Student:
+    """One training under one teacher."""
+
+    teacher: str = BEST
+    schedule: str = "cosine"
+    crop: bool = True
+    seed: int = 0
+    change: Callable[[Tensor, Tensor], Tensor] = lambda images, depth: images
+    """Makes of RGB and nearness [batch, channel, size, size], in [-1, 1], the RGB that the student sees."""
+    calmness: float = 0.0
+    """Weight of the keypoints' acceleration over three neighbouring frames; 0 draws frames one by one."""
+
+
+def other_colours(images: Tensor, depth: Tensor) -> Tensor:
+    """Channels stronger, weaker, brighter, in another order; some grey, some negative."""
+    count = len(images)
+    order = torch.stack([torch.randperm(3) for _ in range(count)])
+    images = images.gather(1, order.view(count, 3, 1, 1).expand_as(images))
+    images = torch.where(torch.rand(count, 1, 1, 1) < 0.15, -images, images)
+    images = torch.where(torch.rand(count, 1, 1, 1) < 0.2, images.mean(1, keepdim=True), images)
+    gain = torch.exp(0.3 * (2 * torch.rand(count, 3, 1, 1) - 1))
+    return (images * gain + 0.15 * (2 * torch.rand(count, 3, 1, 1) - 1)).clamp(-1, 1)
+
+
+def other_background(images: Tensor, depth: Tensor) -> Tensor:
+    """What is near, before another picture of the batch; every second time."""
+    nearness = (depth + 1) / 2
+    middle = (nearness.mean((1, 2, 3), keepdim=True) + nearness.amax((1, 2, 3), keepdim=True)) / 2
+    is_near = torch.sigmoid(30 * (nearness - middle))
+    mixed = is_near * images + (1 - is_near) * images[torch.randperm(len(images))]
+    return torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, mixed, images)
+
+
+STUDENTS = {
+    "constant learning rate, no crops": Student(schedule="constant", crop=False),
+    "no crops": Student(crop=False),
+    "**as shipped**": Student(),
+    "another seed": Student(seed=1),
+    "other colours": Student(change=other_colours),
+    "other backgrounds, by depth": Student(change=other_background),
+    "calm over three frames": Student(calmness=0.3),
+} | {name: Student(teacher=name) for name in TEACHERS if name != BEST}
+
+
+@dataclass(frozen=True, eq=False)
+class Triples:
+    """Frames with their neighbours as further channels, so that whatever moves one moves all three."""
+
+    pairs: FramePairs
+
+    @property
+    def digest(self) -> str:
+        """Tells whether two sources hold the same frames."""
+        return f"{self.pairs.digest}-triples"
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def read(self, indices: ndarray) -> ndarray:
+        """uint8 [batch // 3, size, size, 12]."""
+        ends = np.cumsum([len(part) for part in self.pairs.images.parts])
+        middle = indices[: len(indices) // 3]
+        clip = np.searchsorted(ends, middle, side="right")
+        starts = np.concatenate([[0], ends])[clip]
+        middle = middle.clip(starts + 1, ends[clip] - 2)
+        return np.concatenate([self.pairs.read(middle + step) for step in (-1, 0, 1)], axis=3)
+
+
+def train_student(student: Student, folder: Path, teacher: Path, run: Path, depth_model: str) -> None:
+    """As `dkpvid distill --lambda 0`, with what the package does not offer."""
+    weights = load_weights(teacher)
+    options = {
+        "data": folder,
+        "output": run,
+        "teacher": teacher,
+        "preset": "cpu",
+        "keypoints": weights.config.num_keypoints,
+        "edge_variance": weights.config.edge_variance,
+        "steps": 800,
+        "schedule": student.schedule,
+        "crop": student.crop,
+        "seed": student.seed,
+        "precision": "bf16",
+    }
+    config = config_from(DistillConfig, options)
+    processes = start_processes(config)
+    images = load_frames(folder, weights.config.image_size)
+    depth = load_depth(images, DepthConfig(depth_model), processes.device)
+    pairs = FramePairs(images, depth)
+    see = weights.detector.requires_grad_(False)
+
+    def losses(network: Network, batch: Tensor) -> dict[str, Tensor]:
+        assert isinstance(network, AutoLink)
+        frames = torch.cat(batch.split(4, dim=1))
+        changed = student.change(frames[:, :3], frames[:, 3:])
+        with torch.no_grad():
+            wanted = see(frames[:, 3:].expand(-1, 3, -1, -1)).logits
+        found = network.detector(changed.contiguous(memory_format=torch.channels_last))
+        loss = distillation_loss(found.logits, wanted)
+        if student.calmness:
+            before, now, after = found.keypoints.float().chunk(3)
+            loss = loss + student.calmness * (before - 2 * now + after).norm(dim=-1).mean()
+        return {"loss": loss}
+
+    source = Triples(pairs) if student.calmness else pairs
+    fit(config, processes, source, losses, lambda batch: batch[:, :3], resume=True)
+
+
+def take_figures(data: Path, out: Path) -> tuple[Path, Path]:
+    """Unseen rendered figures with their joints: as RGB, and as exact depth."""
+    folders = out / "figures-rgb", out / "figures-depth"
+    if all(folder.is_dir() for folder in folders):
+        return folders
+    for folder in folders:
+        folder.mkdir(parents=True)
+    rooms = training_set.empty_rooms(data / "human")
+    for number in range(80):
+        rng = np.random.default_rng([UNSEEN_SEED, number])
+        scene = figures.random_scene(rng, SIDE, SIDE, duration_seconds=2.6, height_share=(0.7, 0.95))
+        if number % 2:
+            scene = replace(scene, background=training_set._piece(rooms, rng, (SIDE, SIDE)) / 255)
+        clip = list(figures.render_clip(scene, num_frames=6, fps=2.4))
+        xy = np.stack([frame.joints_xy for frame in clip]) + 0.5  # (0, 0) is the corner in such files
+        pictures = [frame.image for frame in clip], [np.uint8(255 * frame.depth + 0.5) for frame in clip]
+        for folder, frames in zip(folders, pictures, strict=True):
+            Image.fromarray(np.concatenate(frames, axis=1)).save(folder / f"{number:03d}.png")
+            np.savez(
+                folder / f"{number:03d}.pose.npz",
+                keypoints=np.concatenate([xy, np.ones_like(xy[..., :1])], axis=2),
+                names=np.array(figures.JOINTS),
+                frames=np.arange(len(clip)),
+            )
+    return folders
+
+
+def error_of(folder: Path, weights: Weights) -> float:
+    """Mean error of the joints, each clip's predicted by a map that was fitted on others."""
+    annotations = read_annotations(folder)
+    config = EvalConfig(folder, "regression")
+    (found,) = detect_rows(annotations, [weights], config, lambda done, total: None)
+    predicted = regress(found.shares, annotations, found.size, folds=config.folds, seed=config.seed)
+    return float(np.nanmean(relative_errors(annotations, predicted)))
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder that holds human/ and annotated/.")],
+    out: Annotated[Path, typer.Argument(help="Where `default_weights.py prepare` wrote its set.")],
+    depth_model: DepthModel,
+    gammas: Annotated[list[str] | None, typer.Option("--gamma", help="Also students that paint.")] = None,
+) -> None:
+    """Print a row for each teacher and each student."""
+    folder, runs = seen(out, Size.CPU), out / "ablation"
+    validation = take_clips(data, out, "validation")
+    rgb, exact = take_figures(data, out)
+    print("| teacher | unseen figures, exact depth |\n|---|---|", flush=True)
+    for name, (keypoints, variance) in TEACHERS.items():
+        words = ("--preset", "cpu", "--steps", "1000", "--precision", "bf16", "--resume")
+        words = (*words, "--modality", "depth", "--depth-model", depth_model)
+        words = (*words, "--keypoints", keypoints, "--edge-variance", variance)
+        dkpvid("train", str(folder), "-o", str(runs / file_name(name)), *words, "--quiet")
+        print(f"| {name} | {error_of(exact, load_weights(runs / file_name(name))):.1f} |", flush=True)
+    print("| student | validation | on the person, % | unseen figures |\n" + "|---" * 4 + "|", flush=True)
+    for name, run in trained_students(folder, runs, depth_model, gammas or []):
+        weights = load_weights(run)
+        hits = 100 * np.mean(list(on_person(validation, weights).values()), axis=0)[0]
+        errors = error_of(validation, weights), error_of(rgb, weights)
+        print(f"| {name} | {errors[0]:.1f} | {hits:.0f} | {errors[1]:.1f} |", flush=True)
+
+
+def trained_students(
+    folder: Path, runs: Path, depth_model: str, gammas: list[str]
+) -> Iterator[tuple[str, Path]]:
+    """Train one after the other: names and run folders."""
+    for name, student in STUDENTS.items():
+        run = runs / f"student_{file_name(name)}"
+        train_student(student, folder, runs / file_name(student.teacher), run, depth_model)
+        yield name, run
+    for gamma in gammas:
+        run = runs / f"student_gamma_{gamma}"
+        words = ("--preset", "cpu", "--keypoints", "16", "--steps", "800", "--precision", "bf16", "--resume")
+        words = (*words, "--schedule", "cosine", "--crop", "--depth-model", depth_model, "--gamma", gamma)
+        teacher = runs / file_name(BEST)
+        dkpvid("distill", str(folder), "-o", str(run), "--teacher", str(teacher), *words, "--quiet")
+        yield f"painting too, gamma {gamma}", run
+
+
+def file_name(name: str) -> str:
+    """Of a run folder."""
+    return "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")
+
+
+if __name__ == "__main__":
+    typer.run(main)

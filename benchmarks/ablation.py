@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import training_set
 import typer
-from default_weights import DepthModel, Size, dkpvid, seen
+from default_weights import dkpvid, seen
 from held_out import SIDE, on_person, relative_errors, take_clips
 from numpy import ndarray
 from PIL import Image
@@ -117,7 +117,7 @@ class Triples:
         return np.concatenate([self.pairs.read(middle + step) for step in (-1, 0, 1)], axis=3)
 
 
-def train_student(student: Student, folder: Path, teacher: Path, run: Path, depth_model: str) -> None:
+def train_student(student: Student, folder: Path, teacher: Path, run: Path) -> None:
     """As `dkpvid distill --lambda 0`, with what the package does not offer."""
     weights = load_weights(teacher)
     options = {
@@ -136,7 +136,7 @@ def train_student(student: Student, folder: Path, teacher: Path, run: Path, dept
     config = config_from(DistillConfig, options)
     processes = start_processes(config)
     images = load_frames(folder, weights.config.image_size)
-    depth = load_depth(images, DepthConfig(depth_model), processes.device)
+    depth = load_depth(images, DepthConfig(), processes.device)
     pairs = FramePairs(images, depth)
     see = weights.detector.requires_grad_(False)
 
@@ -196,40 +196,36 @@ def error_of(folder: Path, weights: Weights) -> float:
 def main(
     data: Annotated[Path, typer.Argument(help="Folder that holds human/ and annotated/.")],
     out: Annotated[Path, typer.Argument(help="Where `default_weights.py prepare` wrote its set.")],
-    depth_model: DepthModel,
     gammas: Annotated[list[str] | None, typer.Option("--gamma", help="Also students that paint.")] = None,
 ) -> None:
     """Print a row for each teacher and each student."""
-    folder, runs = seen(out, Size.CPU), out / "ablation"
+    folder, runs = seen(out), out / "ablation"
     validation = take_clips(data, out, "validation")
     rgb, exact = take_figures(data, out)
     print("| teacher | unseen figures, exact depth |\n|---|---|", flush=True)
     for name, (keypoints, variance) in TEACHERS.items():
         words = ("--preset", "cpu", "--steps", "1000", "--precision", "bf16", "--resume")
-        words = (*words, "--modality", "depth", "--depth-model", depth_model)
-        words = (*words, "--keypoints", keypoints, "--edge-variance", variance)
+        words = (*words, "--modality", "depth", "--keypoints", keypoints, "--edge-variance", variance)
         dkpvid("train", str(folder), "-o", str(runs / file_name(name)), *words, "--quiet")
         print(f"| {name} | {error_of(exact, load_weights(runs / file_name(name))):.1f} |", flush=True)
     print("| student | validation | on the person, % | unseen figures |\n" + "|---" * 4 + "|", flush=True)
-    for name, run in trained_students(folder, runs, depth_model, gammas or []):
+    for name, run in trained_students(folder, runs, gammas or []):
         weights = load_weights(run)
         hits = 100 * np.mean(list(on_person(validation, weights).values()), axis=0)[0]
         errors = error_of(validation, weights), error_of(rgb, weights)
         print(f"| {name} | {errors[0]:.1f} | {hits:.0f} | {errors[1]:.1f} |", flush=True)
 
 
-def trained_students(
-    folder: Path, runs: Path, depth_model: str, gammas: list[str]
-) -> Iterator[tuple[str, Path]]:
+def trained_students(folder: Path, runs: Path, gammas: list[str]) -> Iterator[tuple[str, Path]]:
     """Train one after the other: names and run folders."""
     for name, student in STUDENTS.items():
         run = runs / f"student_{file_name(name)}"
-        train_student(student, folder, runs / file_name(student.teacher), run, depth_model)
+        train_student(student, folder, runs / file_name(student.teacher), run)
         yield name, run
     for gamma in gammas:
         run = runs / f"student_gamma_{gamma}"
         words = ("--preset", "cpu", "--keypoints", "16", "--steps", "800", "--precision", "bf16", "--resume")
-        words = (*words, "--schedule", "cosine", "--crop", "--depth-model", depth_model, "--gamma", gamma)
+        words = (*words, "--schedule", "cosine", "--crop", "--gamma", gamma)
         teacher = runs / file_name(BEST)
         dkpvid("distill", str(folder), "-o", str(run), "--teacher", str(teacher), *words, "--quiet")
         yield f"painting too, gamma {gamma}", run

@@ -2,19 +2,19 @@
 
     python benchmarks/default_weights.py all DATA OUT      every stage below, one after the other
 
-    python benchmarks/default_weights.py prepare DATA OUT  training set: strips of squares, some with depth
-    python benchmarks/default_weights.py depth OUT         `dkpvid depth` for the others
-    python benchmarks/default_weights.py teacher OUT       `dkpvid train --modality depth`
-    python benchmarks/default_weights.py student OUT       `dkpvid distill`
-    python benchmarks/default_weights.py baseline OUT      `dkpvid train` alone, for comparison
+    python benchmarks/default_weights.py prepare DATA OUT  training set: strips of squares; most have depth
+    python benchmarks/default_weights.py teacher OUT       `dkpvid train --modality depth` on these
+    python benchmarks/default_weights.py student OUT       `dkpvid distill` on them too
+    python benchmarks/default_weights.py baseline OUT      `dkpvid train` alone on all strips, for comparison
     python benchmarks/default_weights.py publish OUT       half precision, into weights/
 
-`--seed N` trains again; `--with-taichi` (of prepare, depth and student) adds clips whose licence forbids
-to ship what is learned from them.
+`--seed N` trains again; `--with-taichi` (of prepare and student) adds clips whose licence forbids to ship
+what is learned from them.
 
 DATA is a folder of real clips laid out as in `training_set.CLIPS` and `weizmann/`; rendered figures are
-added. Every step is seeded, and trainings go on where they were stopped. After `prepare`, OUT holds nothing
-but pictures, so the rest can run elsewhere.
+added. Every step is seeded, and trainings go on where they were stopped. The perceptual network is the file
+that DKPVID_PERCEPTUAL_WEIGHTS names. After `prepare` the stages need that file and OUT/set alone, which is
+pictures, so they can run elsewhere: `--size gpu` makes about 55 MB of them.
 """
 
 import subprocess
@@ -29,6 +29,8 @@ import training_set
 import typer
 
 ROOT = Path(__file__).parents[1]
+MIDAS = "dpt-swin2-large-384"
+MOBILENET = ("--perceptual", "mobilenet-v1")
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,6 @@ class Setup:
     """Further options of the teacher, and of the baseline, which has the same networks."""
     student: tuple[str, ...]
     """Further options of `dkpvid distill`."""
-    needs_known_depth: bool
-    """Whether teacher and student are spared the clips whose depth is a network's guess."""
 
 
 class Size(StrEnum):
@@ -57,31 +57,23 @@ class Size(StrEnum):
 
 
 # Chosen by validation clips, see benchmarks/README.md.
-NETWORKS = ("--keypoints", "16")
+CHOSEN = ("--keypoints", "16", "--schedule", "cosine")
+STUDENT = (*CHOSEN, "--crop", "--lambda", "0")
 SETUPS = {
-    # Depth guessed by two small networks made the student worse, so it is left out.
     Size.CPU: Setup(
-        "cpu",
-        64,
-        3500,
-        8000,
-        2000,
-        (*NETWORKS, "--schedule", "cosine", "--precision", "bf16"),
-        (*NETWORKS, "--schedule", "cosine", "--precision", "bf16", "--crop", "--lambda", "0"),
-        True,
+        "cpu", 64, 3500, 8000, 2000, (*CHOSEN, "--precision", "bf16"), (*STUDENT, "--precision", "bf16")
     ),
-    # The paper's networks; meant to take half an hour a stage on one GPU, but never run.
-    Size.GPU: Setup("taichi", 128, 2500, 2500, 2500, NETWORKS, NETWORKS, False),
+    # The papers' networks, but for the perceptual one; has never been run.
+    Size.GPU: Setup("taichi", 128, 5000, 10_000, 5000, (*CHOSEN, *MOBILENET), (*STUDENT, *MOBILENET)),
 }
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_show_locals=False)
 
 Out = Annotated[Path, typer.Argument(help="Folder for the training set and the runs.")]
 Machine = Annotated[Size, typer.Option("--size", help="cpu or gpu.")]
-DepthModel = Annotated[str, typer.Option(help="Of `dkpvid depth`, for clips whose depth is not known.")]
+DepthModel = Annotated[str, typer.Option(help="Of `dkpvid depth`, for the tai-chi clips.")]
 Seed = Annotated[int, typer.Option(help="Of the training.")]
 Taichi = Annotated[bool, typer.Option("--with-taichi", help="Add clips that may not be shipped.")]
-MIDAS = "dpt-swin2-large-384"
 
 
 @app.command()
@@ -120,36 +112,26 @@ def prepare(
 
 
 @app.command()
-def depth(
-    out: Out, size: Machine = Size.CPU, depth_model: DepthModel = MIDAS, with_taichi: Taichi = False
-) -> None:
-    """Make the depth maps that `prepare` could not know, if they are used."""
-    folders = [] if SETUPS[size].needs_known_depth else [out / "set"]
-    for folder in folders + [out / "taichi"] * with_taichi:
-        dkpvid("depth", str(folder), "--size", str(SETUPS[size].side), "--depth-model", depth_model)
-
-
-@app.command()
-def teacher(out: Out, size: Machine = Size.CPU, depth_model: DepthModel = MIDAS, seed: Seed = 0) -> None:
+def teacher(out: Out, size: Machine = Size.CPU, seed: Seed = 0) -> None:
     """Train on depth maps."""
     setup = SETUPS[size]
-    words = ("--modality", "depth", "--depth-model", depth_model, *setup.teacher)
-    fit("train", seen(out, size), run_of(out, "teacher", seed), setup, setup.teacher_steps, seed, words)
+    words = ("--modality", "depth", *setup.teacher)
+    fit("train", seen(out), run_of(out, "teacher", seed), setup, setup.teacher_steps, seed, words)
 
 
 @app.command()
 def student(
     out: Out,
     size: Machine = Size.CPU,
-    depth_model: DepthModel = MIDAS,
     seed: Seed = 0,
     with_taichi: Taichi = False,
+    depth_model: DepthModel = MIDAS,
 ) -> None:
     """Train on RGB under the teacher."""
     setup = SETUPS[size]
     words = ("--teacher", str(run_of(out, "teacher", seed)), "--depth-model", depth_model, *setup.student)
     run = run_of(out, "student-taichi" if with_taichi else "student", seed)
-    fit("distill", seen(out, size, with_taichi), run, setup, setup.student_steps, seed, words)
+    fit("distill", seen(out, with_taichi), run, setup, setup.student_steps, seed, words)
 
 
 @app.command()
@@ -181,14 +163,12 @@ def run_all(
     data: Annotated[Path, typer.Argument(help="As for `prepare`.")],
     out: Out,
     size: Machine = Size.CPU,
-    depth_model: DepthModel = MIDAS,
     seed: Seed = 0,
 ) -> None:
     """Every stage, one after the other."""
     prepare(data, out, size)
-    depth(out, size, depth_model)
-    teacher(out, size, depth_model, seed)
-    student(out, size, depth_model, seed)
+    teacher(out, size, seed)
+    student(out, size, seed)
     baseline(out, size, seed)
     publish(out, seed)
 
@@ -198,11 +178,13 @@ def run_of(out: Path, role: str, seed: int) -> Path:
     return out / (f"{role}-seed{seed}" if seed else role)
 
 
-def seen(out: Path, size: Size, with_taichi: bool = False) -> Path:
-    """A folder of links to the strips that teacher and student see."""
+def seen(out: Path, with_taichi: bool = False) -> Path:
+    """A folder of links to the strips that teacher and student see: those that bring their own depth.
+
+    Depth guessed by two small networks made students worse.
+    """
     strips = sorted((out / "set" / "train").glob("*.jpg"))
-    if SETUPS[size].needs_known_depth:
-        strips = [strip for strip in strips if strip.with_suffix(".depth.png").is_file()]
+    strips = [strip for strip in strips if strip.with_suffix(".depth.png").is_file()]
     if with_taichi:
         strips += sorted((out / "taichi" / "train").glob("*.jpg"))
     folder = out / ("seen-taichi" if with_taichi else "seen") / "train"

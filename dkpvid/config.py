@@ -96,7 +96,6 @@ class TrainConfig:
     weight_decay: float = 1e-3
     mask_ratio: float = 0.8
     flip: bool = True
-    """Mirror half of the frames."""
     crop: bool = False
     """Move, zoom and stretch each frame a little at random; see `dkpvid.augment`."""
     perceptual: str = "vgg16"

@@ -1,4 +1,4 @@
-"""benchmarks/training_set.py and held_out.py: silhouettes, people in other rooms, squares around people."""
+"""benchmarks/training_set.py, held_out.py and default_weights.py: what they train on, score on, and call."""
 
 import sys
 from collections.abc import Iterator
@@ -7,18 +7,22 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from dkpvid.cli import app
 
 
 @pytest.fixture(scope="module")
 def scripts() -> Iterator[dict[str, ModuleType]]:
-    # benchmarks is a folder of scripts; only this file imports these two.
+    # benchmarks is a folder of scripts; only this file imports these.
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+        import default_weights
         import held_out
         import training_set
 
-        yield {"training_set": training_set, "held_out": held_out}
-        for name in ("training_set", "held_out"):
+        yield {"training_set": training_set, "held_out": held_out, "default_weights": default_weights}
+        for name in ("training_set", "held_out", "default_weights"):
             sys.modules.pop(name)
 
 
@@ -69,3 +73,28 @@ def test_a_square_goes_on_beyond_the_edge(scripts: dict[str, ModuleType]) -> Non
     assert square.shape == (128, 128, 3)
     assert square[64, 10].tolist() == [0] * 3  # x = 26
     assert square[64, 120].tolist() == [250] * 3  # x = 95: beyond the image
+
+
+@pytest.mark.parametrize("size", ["cpu", "gpu"])
+def test_the_stages_of_the_default_weights_call_commands_that_exist(
+    scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    stages, called = scripts["default_weights"], []
+    monkeypatch.setattr(stages, "dkpvid", lambda *words: called.append(words))
+    monkeypatch.setenv("DKPVID_PERCEPTUAL_WEIGHTS", str(tmp_path / "missing"))
+    for folder, names in (("set", ("known.jpg", "known.depth.png", "guessed.jpg")), ("taichi", ("a.jpg",))):
+        (tmp_path / folder / "train").mkdir(parents=True)
+        for name in names:
+            (tmp_path / folder / "train" / name).write_bytes(b"no picture")
+    stages.teacher(tmp_path, stages.Size(size))
+    assert [path.name for path in sorted((tmp_path / "seen" / "train").iterdir())] == [
+        "known.depth.png",
+        "known.jpg",
+    ]
+    stages.student(tmp_path, stages.Size(size), seed=1, with_taichi=True)
+    assert (tmp_path / "seen-taichi" / "train" / "a.jpg").is_symlink()
+    stages.baseline(tmp_path, stages.Size(size))
+    assert [words[0] for words in called] == ["train", "distill", "train"]
+    for words, complaint in zip(called, ("perceptual", "no weights at", "perceptual"), strict=True):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 2 and complaint in result.stderr, result.output

@@ -12,19 +12,14 @@ each way moves keypoints of the videos (int8 is calibrated on other frames of th
 
 import argparse
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import numpy as np
-import onnx
 import torch
 from numpy import ndarray
-from onnxruntime import InferenceSession, SessionOptions
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from PIL import Image
 from reference_autolink import Detector as ReferenceDetector
 from torch import nn
@@ -34,7 +29,6 @@ from dkpvid.checkpoint import load_weights
 from dkpvid.config import ModelConfig
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.models.fused import FusedDetector
-from dkpvid.models.onnx_graph import DetectorGraph
 from dkpvid.runtimes import TorchRuntime, make_runtime
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
@@ -106,6 +100,8 @@ def inexact_ways(detector: KeypointDetector, device: torch.device, calibration: 
     if device.type == "cuda":
         ways["float16, PyTorch"] = first(TorchRuntime(FusedDetector(detector), device, torch.float16))
         return ways
+    from int8 import int8  # ONNX Runtime may be missing where there is a GPU
+
     ways["int8, ONNX Runtime"] = int8(FusedDetector(detector), calibration)
     if detector.image_size == 64:
         small = FusedDetector(detector)
@@ -127,41 +123,6 @@ def resized(images: ndarray, size: int) -> ndarray:
     return np.stack(
         [np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BILINEAR)) for image in images]
     )
-
-
-class Frames(CalibrationDataReader):
-    """Feeds the calibration, 16 frames at a time."""
-
-    def __init__(self, frames: ndarray) -> None:
-        self.batches: Iterator[ndarray] = iter(np.split(frames[: len(frames) // 16 * 16], len(frames) // 16))
-
-    def get_next(self) -> dict[str, ndarray] | None:
-        """The next batch."""
-        batch = next(self.batches, None)
-        return None if batch is None else {"images": batch}
-
-
-def int8(network: FusedDetector, calibration: ndarray) -> Way:
-    """Convolutions in 8 bits, weights by channel, activations by their range over the calibration frames."""
-    graph = DetectorGraph(network)
-    graph.add_output("keypoints", graph.keypoints, graph.num_keypoints, 2)
-    options = SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    with tempfile.TemporaryDirectory() as folder:
-        exact, prepared, quantized = (f"{folder}/{name}.onnx" for name in ("exact", "prepared", "quantized"))
-        onnx.save(graph.model(), exact)
-        quant_pre_process(exact, prepared)
-        quantize_static(
-            prepared,
-            quantized,
-            Frames(calibration),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            op_types_to_quantize=["Conv"],
-        )
-        session = InferenceSession(quantized, options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {"images": images})[0]
 
 
 def seconds(

@@ -24,10 +24,9 @@ from dkpvid.losses import distillation_loss
 from dkpvid.models.autolink import AutoLink
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.train import train
+from tests.tiny import TINY, logged, tiny_settings
 
 pytestmark = pytest.mark.usefixtures("own_cache_and_perceptual_net")
-
-TINY = ModelConfig(num_keypoints=4, image_size=64, detector_width=4, decoder_width=4, edge_variance=2e-3)
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +49,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(data: Path, run: Path, **changes: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "data": data,
-        "run": run,
-        "model": TINY,
-        "steps": 10,
-        "batch_size": 4,
-        "learning_rate": 1e-3,
-        "perceptual": "mobilenet-v1",
-        "device": "cpu",
-        "log_every": 1,
-        "checkpoint_every": 5,
-        "preview_every": 100,
-    }
-    return values | changes
+    return tiny_settings(data, run, **{"steps": 10, "checkpoint_every": 5} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +58,6 @@ def teacher(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "teacher"
     train(TrainConfig(**settings(data, run, modality="depth")))
     return run
-
-
-def metrics(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_loss_is_minus_the_mean_cosine() -> None:
@@ -119,11 +101,11 @@ def test_the_student_learns_to_agree_and_the_teacher_stays(
     changes = {"steps": 40, "gamma": 2.0, "checkpoint_every": 40}
     run = tmp_path / "student"
     distill(DistillConfig(**settings(data, run, **changes), teacher=teacher, layer=layer))
-    logged = metrics(run)
-    for line in logged:
+    lines = logged(run)
+    for line in lines:
         total = line["perceptual"] + 2.0 * line["distillation"]
         assert line["loss"] == pytest.approx(total, rel=1e-5)
-    agreement = [line["distillation"] for line in logged]
+    agreement = [line["distillation"] for line in lines]
     assert np.mean(agreement[-5:]) < np.mean(agreement[:5]) - 0.05
     after = load_file(teacher / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -135,7 +117,7 @@ def test_without_the_perceptual_loss_only_the_detector_learns(
     distill(
         DistillConfig(**settings(data, tmp_path / "run", perceptual_weight=0.0, gamma=0.5), teacher=teacher)
     )
-    losses = metrics(tmp_path / "run")
+    losses = logged(tmp_path / "run")
     assert "perceptual" not in losses[0]
     assert losses[-1]["loss"] == 0.5 * losses[-1]["distillation"]
     assert losses[-1]["distillation"] < losses[0]["distillation"]

@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from dkpvid.cli import app
-from dkpvid.config import DepthConfig, DistillConfig, ModelConfig, TrainConfig, from_dict, to_dict
+from dkpvid.config import DepthConfig, DistillConfig, TrainConfig, from_dict, to_dict
 from dkpvid.data import load_frames
 from dkpvid.depth import load_depth
 from dkpvid.devices import use_deterministic_algorithms
@@ -28,10 +27,9 @@ from dkpvid.distill import distill
 from dkpvid.errors import UsageError, WeightsError
 from dkpvid.fitting import Callbacks
 from dkpvid.train import train
+from tests.tiny import assert_same_run, previews, tiny_settings
 
 pytestmark = pytest.mark.usefixtures("own_cache_and_perceptual_net")
-
-TINY = ModelConfig(num_keypoints=4, image_size=64, detector_width=4, decoder_width=4, edge_variance=2e-3)
 
 
 @pytest.fixture(scope="module")
@@ -47,29 +45,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(data: Path, run: Path, **changes: Any) -> TrainConfig:
-    settings: dict[str, Any] = {"model": TINY, "steps": 8, "batch_size": 4, "device": "cpu"}
-    settings |= {"perceptual": "mobilenet-v1", "log_every": 1, "checkpoint_every": 2, "preview_every": 2}
-    return TrainConfig(data=data, run=run, **settings | changes)
-
-
-def losses(run: Path) -> list[tuple[int, float]]:
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [(line["step"], line["loss"]) for line in map(json.loads, lines)]
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    """Bit for bit: weights, optimizer, random state, logged losses; and no file more."""
-    for name in ("model.safetensors", "checkpoint.safetensors"):
-        first, second = load_file(a / name), load_file(b / name)
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[tensor], second[tensor]) for tensor in first)
-    assert losses(a) == losses(b)
-    assert sorted((a / "preview").iterdir()) and names(a / "preview") == names(b / "preview")
-    assert not [path for path in b.rglob(".*")], "temporary files are left"
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    settings = {"steps": 8, "learning_rate": 1e-4, "checkpoint_every": 2, "preview_every": 2}
+    return TrainConfig(**tiny_settings(data, run, **settings | changes))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +77,7 @@ def test_fewer_are_kept_from_now_on(data: Path, tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     data: Path, whole: Path, tmp_path: Path, damage: str
 ) -> None:
-    run, remarks, previews = tmp_path / "run", [], []
+    run, remarks, shown = tmp_path / "run", [], []
     train(config(data, run, steps=6))
     newest = run / "checkpoint.safetensors"
     content = newest.read_bytes()
@@ -109,13 +86,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
         newest.unlink()  # killed between two renames
 
     def look(step: int, loss: float | None) -> None:
-        previews.append(names(run / "preview")[-1])
+        shown.append(previews(run)[-1])
 
     train(config(data, run), Callbacks(on_remark=remarks.append, on_step=look), resume=True)
     assert_same_run(whole, run)
     assert len(remarks) == (damage != "missing")
     assert all(f"{newest} is damaged (" in line and "going on from step 4" in line for line in remarks)
-    assert previews == ["000004.png", "000006.png", "000006.png", "000008.png"]
+    assert shown == ["000004.png", "000006.png", "000006.png", "000008.png"]
 
 
 def test_no_checkpoint_left_to_fall_back_to(data: Path, tmp_path: Path) -> None:

@@ -21,14 +21,13 @@ import dkpvid.fitting
 import dkpvid.train
 from dkpvid.checkpoint import load_weights
 from dkpvid.cli import app
-from dkpvid.config import PRESETS, ModelConfig, TrainConfig
+from dkpvid.config import PRESETS, TrainConfig
 from dkpvid.errors import DataError, TrainingError, UsageError
 from dkpvid.fitting import Callbacks, learning_rate, load_perceptual_net, read_ahead, to_images
 from dkpvid.train import train
+from tests.tiny import TINY, assert_same_run, assert_same_state, losses, tiny_settings
 
 pytestmark = pytest.mark.usefixtures("own_cache_and_perceptual_net")
-
-TINY = ModelConfig(num_keypoints=4, image_size=64, detector_width=4, decoder_width=4, edge_variance=2e-3)
 
 
 @pytest.fixture(scope="module")
@@ -48,33 +47,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(data: Path, run: Path, **changes: Any) -> TrainConfig:
-    settings: dict[str, Any] = {
-        "model": TINY,
-        "steps": 12,
-        "batch_size": 4,
-        "learning_rate": 1e-3,
-        "perceptual": "mobilenet-v1",
-        "device": "cpu",
-        "log_every": 2,
-        "checkpoint_every": 5,
-        "preview_every": 6,
-    }
-    return TrainConfig(data=data, run=run, **settings | changes)
-
-
-def losses(run: Path) -> list[tuple[int, float]]:
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [(line["step"], line["loss"]) for line in map(json.loads, lines)]
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    """Bit for bit: weights, optimizer, random state, logged losses."""
-    for name in ("model.safetensors", "checkpoint.safetensors"):
-        first, second = load_file(a / name), load_file(b / name)
-        assert first.keys() == second.keys()
-        for tensor in first:
-            assert torch.equal(first[tensor], second[tensor]), tensor
-    assert losses(a) == losses(b)
+    settings = {"steps": 12, "log_every": 2, "checkpoint_every": 5, "preview_every": 6}
+    return TrainConfig(**tiny_settings(data, run, **settings | changes))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +107,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
 def test_a_finished_run_can_be_extended(data: Path, finished: Path, tmp_path: Path) -> None:
     train(config(data, tmp_path / "run", steps=8, preview_every=100))
     train(config(data, tmp_path / "run", preview_every=100), resume=True)
-    assert_same_run(finished, tmp_path / "run")
+    assert_same_state(finished, tmp_path / "run")
     assert train(config(data, tmp_path / "run", preview_every=100), resume=True) == 12
 
 

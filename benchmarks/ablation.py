@@ -211,7 +211,7 @@ def main(
     print("| student | validation | on the person, % | unseen figures |\n" + "|---" * 4 + "|", flush=True)
     for name, run in trained_students(folder, runs, gammas or []):
         weights = load_weights(run)
-        hits = 100 * np.mean(list(on_person(validation, weights).values()), axis=0)[0]
+        hits = np.mean(list(on_person(validation, weights).values()), axis=0)[0]
         errors = error_of(validation, weights), error_of(rgb, weights)
         print(f"| {name} | {errors[0]:.1f} | {hits:.0f} | {errors[1]:.1f} |", flush=True)
 

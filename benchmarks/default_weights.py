@@ -207,7 +207,7 @@ def fit(
 
 def dkpvid(*words: str) -> None:
     """Run a command of the package."""
-    print("dkpvid", *words, flush=True)
+    print("dkpvid", *words, file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "dkpvid", *words], check=True)
 
 

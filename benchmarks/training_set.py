@@ -125,7 +125,7 @@ def figure_strip(
     share = (0.55, 0.9) if kind == 0 else (0.7, 0.95)
     scene = figures.random_scene(rng, width, 2 * size, duration_seconds=2.6, height_share=share)
     if rooms and kind in (1, 2):
-        scene = replace(scene, background=_piece(rooms, rng, (2 * size, width)) / 255)
+        scene = replace(scene, background=piece_of_room(rooms, rng, (2 * size, width)) / 255)
     clip = list(figures.render_clip(scene, num_frames=16, fps=6.0))
     images = [to_square(frame.image, size) for frame in clip]
     depths = [
@@ -151,7 +151,7 @@ def moved_elsewhere(
         depth = (depth - depth.min()) / max(float(np.ptp(depth)), 1e-6)
         room_depth = 0.6 * ndimage.zoom(depth, side / depth.shape[0], order=1)
     else:
-        room = _piece(rooms, rng, (side, side))
+        room = piece_of_room(rooms, rng, (side, side))
     colours = _colour_change(rng)
     zoom = rng.uniform(0.75, 1.25)
     images, depths = [], []
@@ -184,7 +184,7 @@ def _zoomed(image: ndarray, zoom: float) -> ndarray:
     return moved
 
 
-def _piece(rooms: Sequence[ndarray], rng: np.random.Generator, shape: tuple[int, int]) -> ndarray:
+def piece_of_room(rooms: Sequence[ndarray], rng: np.random.Generator, shape: tuple[int, int]) -> ndarray:
     """A random part of a random room, of the given height and width."""
     room = rooms[rng.integers(len(rooms))]
     height, width = room.shape[:2]

@@ -63,7 +63,7 @@ def test_pieces_of_rooms_have_the_wanted_shape(scripts: dict[str, ModuleType]) -
     rng = np.random.default_rng(2)
     rooms = [np.zeros((90, 160, 3), np.uint8), np.zeros((100, 40, 3), np.uint8)]
     for _ in range(20):
-        assert scripts["training_set"]._piece(rooms, rng, (64, 114)).shape == (64, 114, 3)
+        assert scripts["training_set"].piece_of_room(rooms, rng, (64, 114)).shape == (64, 114, 3)
 
 
 def test_a_square_goes_on_beyond_the_edge(scripts: dict[str, ModuleType]) -> None:

@@ -13,10 +13,11 @@ what is learned from them.
 
 DATA is a folder of real clips laid out as in `training_set.CLIPS` and `weizmann/`; rendered figures are
 added. Every step is seeded, and trainings go on where they were stopped. The perceptual network is the file
-that DKPVID_PERCEPTUAL_WEIGHTS names. After `prepare` the stages need that file and OUT/set alone, which is
-pictures, so they can run elsewhere: `--size gpu` makes about 55 MB of them.
+that DKPVID_PERCEPTUAL_WEIGHTS names. After `prepare` the stages need that file and OUT/set alone (not so
+`--with-taichi`), which is pictures, so they can run elsewhere: `--size gpu` makes about 55 MB of them.
 """
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -189,11 +190,13 @@ def seen(out: Path, with_taichi: bool = False) -> Path:
         strips += sorted((out / "taichi" / "train").glob("*.jpg"))
     folder = out / ("seen-taichi" if with_taichi else "seen") / "train"
     folder.mkdir(parents=True, exist_ok=True)
-    for strip in strips:
-        for path in (strip, strip.with_suffix(".depth.png")):
-            link = folder / path.name
-            if path.is_file() and not link.is_symlink():
-                link.symlink_to(path.resolve())
+    wanted = {path.name: path for strip in strips for path in (strip, strip.with_suffix(".depth.png"))}
+    for link in folder.iterdir():
+        if link.name not in wanted or not link.exists():
+            link.unlink()
+    for name, path in wanted.items():
+        if path.is_file() and not (folder / name).exists():
+            (folder / name).symlink_to(os.path.relpath(path.resolve(), folder.resolve()))
     return folder.parent
 
 
@@ -208,7 +211,14 @@ def fit(
 def dkpvid(*words: str) -> None:
     """Run a command of the package."""
     print("dkpvid", *words, file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "dkpvid", *words], check=True)
+    with subprocess.Popen([sys.executable, "-m", "dkpvid", *words]) as process:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it was told as well, and saves; `run` would kill it
+            raise
+    if process.returncode:
+        raise SystemExit(process.returncode)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import av
 import numpy as np
 import typer
 from PIL import Image
@@ -187,6 +186,8 @@ def render_clip(scene: Scene, num_frames: int, fps: float) -> Iterator[Rendering
 
 def write_video(path: Path, frames: Sequence[np.ndarray], fps: int, crf: int) -> None:
     """Write an H.264 MP4 file that every browser plays; sides must be even."""
+    import av  # not needed to render, and not everywhere installed
+
     height, width = frames[0].shape[:2]
     with av.open(path, "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "slow"})

@@ -55,14 +55,15 @@ def clips_of(annotations: Path, split: str) -> list[Path]:
 def take_clips(data: Path, out: Path, split: str, whole: bool = False) -> Path:
     """Put the annotated clips of a split into a folder, as squares around the person or as they are."""
     folder = out / (f"{split}-whole" if whole else split)
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        videos = {path.stem: path for path in (data / "human").rglob("*.*")}
-        for file in clips_of(data / "annotated" / "pseudo_pose", split):
-            if whole:
-                shutil.copy(file, folder)
-            else:
-                crop_clip(file, videos[file.name.removesuffix(".pose.npz")], folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    videos = {path.stem: path for path in (data / "human").rglob("*.*")}
+    for file in clips_of(data / "annotated" / "pseudo_pose", split):
+        if (folder / file.name).is_file():  # written last
+            continue
+        if whole:
+            shutil.copy(file, folder)
+        else:
+            crop_clip(file, videos[file.name.removesuffix(".pose.npz")], folder)
     return folder
 
 

@@ -1,7 +1,7 @@
 """Frames per second of the detector: `python benchmarks/inference.py [VIDEO ...]`.
 
 For the reference implementation's network (128 pixels, 16 keypoints, random weights) and for the weights of
-the package (64 pixels, 10 keypoints): the reference in eager PyTorch, our training network in eval mode, and
+the package (64 pixels): the reference in eager PyTorch, our training network in eval mode, and
 what `track` runs, besides what was tried and not kept: int8, and a smaller input. Ways take turns, batch by
 batch, with a large matrix product among them that tells what the processor can do: other work on the machine
 meets all alike. Frames/s are by the median time, the share of that peak is by the least. Before that, how far

@@ -3,8 +3,9 @@
     python benchmarks/on_gpu.py WORK RESULTS [JOB...] [--seconds 570]
 
 Jobs run one after the other, in the order of the list below if none are named. Each one's output goes to
-RESULTS/JOB.txt as it comes, and a training's weights and losses are copied beside it. When the time is up the
-job at work is asked to stop, which saves a training; the same call with the same WORK goes on with it.
+RESULTS/JOB.part.txt as it comes, which becomes JOB.txt when it is done; a training's weights are put beside
+it. When the time is up the job at work is asked to stop, which saves a training. The same call again, with
+both folders as they were left, goes on: what is done is not done again.
 
 No network and no video library are needed there. WORK holds `set/`, made elsewhere by `default_weights.py
 prepare DATA WORK --size gpu`; DKPVID_PERCEPTUAL_WEIGHTS names the perceptual network's file.
@@ -23,9 +24,15 @@ import typer
 
 HERE = Path(__file__).parent
 STOPPING_SECONDS = 20
+WEIGHTS = "model.safetensors"
+NEEDS = {"student": "teacher"}
 JOBS: dict[str, tuple[str, ...]] = {
     "depth_maps": ("depth_maps.py", "--device", "cuda"),
-    "inference": ("inference.py", "WORK/set/train/figure_000.jpg", "--device", "cuda"),
+    "inference": (
+        "inference.py",
+        *(f"WORK/set/train/figure_{number:03d}.jpg" for number in range(20)),
+        *("--device", "cuda"),
+    ),
     "training_step": ("training_step.py", "--device", "cuda", "--size", "paper"),
     "teacher": ("default_weights.py", "teacher", "WORK", "--size", "gpu"),
     "student": ("default_weights.py", "student", "WORK", "--size", "gpu"),
@@ -42,22 +49,28 @@ def main(
     """Run the jobs; exits with 1 when one failed or was stopped."""
     end = monotonic() + seconds
     results.mkdir(parents=True, exist_ok=True)
-    statuses = {}
-    for job in jobs or JOBS:
-        if monotonic() < end:
-            words = [word.replace("WORK", str(work)) for word in JOBS[job]]
-            statuses[job] = run(words, results / f"{job}.txt", end - monotonic())
-            print(f"{job}: {'done' if statuses[job] == 0 else f'exit status {statuses[job]}'}", flush=True)
-            for file in ("model.safetensors", "metrics.jsonl"):
-                if (work / job / file).is_file():
-                    shutil.copy(work / job / file, results / f"{job}-{file}")
-    if any(statuses.values()) or len(statuses) < len(jobs or JOBS):
+    names = jobs or list(JOBS)
+    for job in names:
+        done, at_work = results / f"{job}.txt", results / f"{job}.part.txt"
+        if done.is_file() or monotonic() >= end:
+            continue
+        if job in NEEDS and not (results / f"{NEEDS[job]}.txt").is_file():
+            print(f"{job}: needs {NEEDS[job]}, which is not done", flush=True)
+            continue
+        words = [word.replace("WORK", str(work)) for word in JOBS[job]]
+        status = run(words, at_work, end - monotonic())
+        print(f"{job}: {f'exit status {status}' if status else 'done'}", flush=True)
+        if not status:
+            at_work.rename(done)
+        if (work / job / WEIGHTS).is_file():
+            shutil.copy(work / job / WEIGHTS, results / f"{job}.safetensors")
+    if not all((results / f"{job}.txt").is_file() for job in names):
         raise typer.Exit(1)
 
 
 def run(words: list[str], log: Path, seconds: float) -> int:
     """A script of this folder, with its output to a file; asked to stop when its time is up."""
-    with log.open("w") as file:
+    with log.open("a") as file:
         script = [sys.executable, str(HERE / words[0]), *words[1:]]
         process = subprocess.Popen(script, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         try:

@@ -92,7 +92,7 @@ class TrainConfig:
     batch_size: int = 64
     learning_rate: float = 1e-4
     schedule: str = "constant"
-    """Of the learning rate: constant (as in the papers), or cosine (falls to 0 at the last step)."""
+    """Of the learning rate: constant (as in the papers), or cosine (falls towards 0 until the last step)."""
     weight_decay: float = 1e-3
     mask_ratio: float = 0.8
     flip: bool = True

@@ -119,6 +119,9 @@ def load_frames(
                     remarks[jobs[job]] = remark
             except VideoError as error:
                 remarks[jobs[job]] = str(error)
+            except TrainingError:
+                pool.shutdown(cancel_futures=True)  # the others would fail too, each after it was decoded
+                raise
             on_video(done, len(videos))
     readable = [video for video in videos if video in parts and len(parts[video])]
     if not readable:

@@ -52,6 +52,7 @@ def load_depth(
         DataError: depth that was brought along cannot be read, or has another number of maps than the video
             has frames.
         WeightsError: the network's weights cannot be had.
+        TrainingError: the cache cannot be written.
     """
     estimator = make_estimator(config, device)
     parts = []

@@ -57,7 +57,7 @@ def distill(
         return FramePairs(images, depth)
 
     def losses(network: Network, batch: Tensor) -> dict[str, Tensor]:
-        # Image and depth map are channels of one array, so they were mirrored together.
+        # Image and depth map are channels of one array, so they were moved together.
         images, depth = rgb_of(batch), batch[:, 3:].expand(-1, 3, -1, -1)
         with torch.no_grad():
             wanted = embedding(teacher(depth), config.layer)

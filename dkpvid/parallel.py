@@ -72,7 +72,7 @@ class Processes:
 class ProcessGroup(Processes):
     """One of several processes; each works on its part of every batch, and gradients are averaged.
 
-    Masks and flips follow from seed, step and rank, so any number of processes can resume a run.
+    Masks, flips and crops follow from seed, step and rank, so any number of processes can resume a run.
     """
 
     def __init__(self, fabric: Any) -> None:

@@ -1,5 +1,6 @@
 """benchmarks/on_gpu.py: jobs one after the other, none of them too long, nothing lost."""
 
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -7,64 +8,92 @@ from types import ModuleType
 import pytest
 import typer
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+SCRIPTS = {
+    "good.py": "print('measured')",
+    "bad.py": "raise SystemExit('no such device')",
+    # A training in a process of its own, as default_weights.py starts it: it saves when it is asked to stop.
+    "long.py": f"import sys\nsys.path.insert(0, {str(BENCHMARKS)!r})\n"
+    "import default_weights\n"
+    "from pathlib import Path\n"
+    "default_weights.sys.executable = str(Path(__file__).parent / 'training')\n"
+    "default_weights.dkpvid(sys.argv[1])",
+    "training": f"#!{sys.executable}\n"
+    "import sys, time, pathlib\n"
+    "run = pathlib.Path(sys.argv[-1]) / 'long'\n"
+    "run.mkdir()\n"
+    "try:\n    print('at work', flush=True)\n    time.sleep(200)\n"
+    "except KeyboardInterrupt:\n"
+    "    time.sleep(2)\n    (run / 'model.safetensors').write_text('saved')\n    sys.exit(130)",
+    "deaf.py": "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    "print('ready', flush=True)\ntime.sleep(200)",
+}
+
 
 @pytest.fixture
 def on_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.syspath_prepend(BENCHMARKS)
     import on_gpu
 
     sys.modules.pop("on_gpu")
-    scripts = {
-        "good.py": "print('measured')",
-        "bad.py": "raise SystemExit('no such device')",
-        # A training: it saves when it is asked to stop.
-        "long.py": "import sys, time, pathlib\n"
-        "run = pathlib.Path(sys.argv[1]) / 'long'\n"
-        "run.mkdir()\n"
-        "try:\n    print('at work', flush=True)\n    time.sleep(100)\n"
-        "except KeyboardInterrupt:\n    (run / 'model.safetensors').write_text('saved')\n    sys.exit(130)",
-        "deaf.py": "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(100)",
-    }
-    for name, source in scripts.items():
+    for name, source in SCRIPTS.items():
         (tmp_path / name).write_text(source)
+    (tmp_path / "training").chmod(0o755)
     monkeypatch.setattr(on_gpu, "HERE", tmp_path)
-    monkeypatch.setattr(on_gpu, "STOPPING_SECONDS", 10)
-    monkeypatch.setattr(on_gpu, "JOBS", {script[:-3]: (script, "WORK") for script in scripts})
+    monkeypatch.setattr(on_gpu, "NEEDS", {"good": "bad"})
+    monkeypatch.setattr(
+        on_gpu, "JOBS", {name: (f"{name}.py", "WORK") for name in ("good", "bad", "long", "deaf")}
+    )
     return on_gpu
 
 
-def test_a_job_that_fails_does_not_keep_others_from_their_turn(
-    on_gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_job_that_fails_keeps_only_those_from_their_turn_that_need_it(
+    on_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    results = tmp_path / "results"
     with pytest.raises(typer.Exit):
-        on_gpu.main(tmp_path, tmp_path / "results", ["bad", "good"])
+        on_gpu.main(tmp_path, results, ["bad", "good"])
+    assert capsys.readouterr().out == "bad: exit status 1\ngood: needs bad, which is not done\n"
+    assert (results / "bad.part.txt").read_text() == "no such device\n"
+    monkeypatch.setattr(on_gpu, "NEEDS", {})
+    with pytest.raises(typer.Exit):
+        on_gpu.main(tmp_path, results, ["bad", "good"])
     assert capsys.readouterr().out == "bad: exit status 1\ngood: done\n"
-    assert (tmp_path / "results" / "bad.txt").read_text() == "no such device\n"
-    assert (tmp_path / "results" / "good.txt").read_text() == "measured\n"
-    on_gpu.main(tmp_path, tmp_path / "results", ["good"])
+    assert (results / "good.txt").read_text() == "measured\n"
+    on_gpu.main(tmp_path, results, ["good"])
+    assert capsys.readouterr().out == ""  # not done again
 
 
-def test_a_job_is_stopped_in_time_and_what_it_saved_is_kept(
+def test_a_training_is_stopped_in_time_and_what_it_saved_is_kept(
     on_gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit):
-        on_gpu.main(tmp_path, tmp_path / "results", ["long", "good"], seconds=3)
-    assert capsys.readouterr().out == "long: exit status 130\n"
-    assert (tmp_path / "results" / "long.txt").read_text() == "at work\n"
-    assert (tmp_path / "results" / "long-model.safetensors").read_text() == "saved"
-    assert not (tmp_path / "results" / "good.txt").exists()
+        on_gpu.main(tmp_path, tmp_path / "results", ["long", "good"], seconds=15)
+    assert capsys.readouterr().out.startswith("long: exit status ")
+    assert "at work\n" in (tmp_path / "results" / "long.part.txt").read_text()
+    assert (tmp_path / "results" / "long.safetensors").read_text() == "saved"
+    assert not list((tmp_path / "results").glob("good*"))
 
 
 def test_a_job_that_does_not_listen_is_killed(
-    on_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    on_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(on_gpu, "STOPPING_SECONDS", 0.5)
     with pytest.raises(typer.Exit):
-        on_gpu.main(tmp_path, tmp_path / "results", ["deaf"], seconds=2)
+        on_gpu.main(tmp_path, tmp_path / "results", ["deaf"], seconds=5)
+    assert capsys.readouterr().out == "deaf: exit status -9\n"
 
 
-def test_the_jobs_name_scripts_that_exist() -> None:
-    folder = Path(__file__).parents[1] / "benchmarks"
-    source = (folder / "on_gpu.py").read_text()
-    scripts = [word.strip('"(,') for word in source.split() if word.startswith('("') and ".py" in word]
-    assert len(scripts) == 6 and all((folder / script).is_file() for script in scripts)
+def test_the_jobs_name_scripts_that_need_no_video_library() -> None:
+    imports = "; ".join(
+        f"import {name}" for name in ("on_gpu", "default_weights", "inference", "training_step", "depth_maps")
+    )
+    check = (
+        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r})\n"
+        "for name in ('av', 'decord', 'onnx', 'onnxruntime'): sys.modules[name] = None\n"
+        f"{imports}\n"
+        "assert all((on_gpu.HERE / words[0]).is_file() for words in on_gpu.JOBS.values())\n"
+        "assert {words[0] for words in on_gpu.JOBS.values()} <= {f'{name}.py' for name in sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)

@@ -104,6 +104,20 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert_same_run(finished, run)
 
 
+def test_a_changing_learning_rate_and_crops_resume_alike(data: Path, finished: Path, tmp_path: Path) -> None:
+    changes = {"schedule": "cosine", "crop": True}
+    train(config(data, tmp_path / "whole", **changes))
+    steps: list[int] = []
+    callbacks = Callbacks(on_step=lambda step, loss: steps.append(step), should_stop=lambda: len(steps) >= 6)
+    assert train(config(data, tmp_path / "run", **changes), callbacks) == 7
+    train(config(data, tmp_path / "run", **changes), resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    for name in changes:
+        train(config(data, tmp_path / name, **{name: changes[name]}))
+    results = {tuple(losses(run)) for run in (finished, *(tmp_path / name for name in ("whole", *changes)))}
+    assert len(results) == 4, "each of the two changes the training"
+
+
 def test_a_finished_run_can_be_extended(data: Path, finished: Path, tmp_path: Path) -> None:
     train(config(data, tmp_path / "run", steps=8, preview_every=100))
     train(config(data, tmp_path / "run", preview_every=100), resume=True)

@@ -52,7 +52,7 @@ Steps = Annotated[int | None, _of_run("steps", "Training steps.")]
 BatchSize = Annotated[int | None, _of_run("batch_size", "Frames per step.")]
 LearningRate = Annotated[float | None, _of_run("learning_rate", "Of AdamW.")]
 Schedule = Annotated[
-    str | None, _of_run("schedule", "Of the learning rate: constant, or cosine (to 0 at the last step).")
+    str | None, _of_run("schedule", "Of the learning rate: constant, or cosine (falls towards 0).")
 ]
 WeightDecay = Annotated[float | None, _of_run("weight_decay", "Of AdamW.")]
 MaskRatio = Annotated[float | None, _of_run("mask_ratio", "Share of the image hidden from the decoder.")]

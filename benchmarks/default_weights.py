@@ -62,7 +62,7 @@ CHOSEN = ("--keypoints", "16", "--edge-variance", "5e-3")
 STUDENT = (*CHOSEN, "--schedule", "cosine", "--crop", "--lambda", "0")
 SETUPS = {
     Size.CPU: Setup(
-        "cpu", 64, 1000, 8000, 2000, (*CHOSEN, "--precision", "bf16"), (*STUDENT, "--precision", "bf16")
+        "cpu", 64, 1000, 2400, 2000, (*CHOSEN, "--precision", "bf16"), (*STUDENT, "--precision", "bf16")
     ),
     # The papers' networks, but for the perceptual one; has never been run.
     Size.GPU: Setup("taichi", 128, 5000, 10_000, 5000, (*CHOSEN, *MOBILENET), (*STUDENT, *MOBILENET)),

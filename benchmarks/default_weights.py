@@ -58,7 +58,7 @@ class Size(StrEnum):
 
 
 # Chosen by validation clips, see benchmarks/README.md.
-CHOSEN = ("--keypoints", "16", "--edge-variance", "5e-3")
+CHOSEN = ("--keypoints", "16")
 STUDENT = (*CHOSEN, "--schedule", "cosine", "--crop", "--lambda", "0")
 SETUPS = {
     Size.CPU: Setup(

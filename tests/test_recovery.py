@@ -5,10 +5,10 @@ import os
 import resource
 import signal
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -178,36 +178,52 @@ def test_a_full_disk_while_the_cache_is_filled_is_one_line(
 # --- Kills --------------------------------------------------------------------------------------------------
 
 
-def start(work: Callable[[], object]) -> int:
-    """Do something in a process of its own, which starts at once; its number."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # other threads: none of ours is at work
-        child = os.fork()
-    if child:
-        return child
-    try:
-        torch.set_num_threads(1)
-        work()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+SERVER = get_context("forkserver")
+SERVER.set_forkserver_preload(["tests.test_recovery"])
 
 
-def exit_status(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def start(work: Callable[..., object], *arguments: object) -> BaseProcess:
+    """Do something in a process of its own.
+
+    It is forked from a server that has imported everything and done nothing, so it starts at once; a fork of
+    this process would inherit what libraries of earlier tests left, and fall over it.
+    """
+    process = SERVER.Process(target=obey, args=(dict(os.environ), work, arguments))
+    process.start()
+    return process
 
 
-def kill_again_and_again(work: Callable[[], object], seconds: float, kills: int, seed: int) -> int:
+def obey(environment: dict[str, str], work: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    work(*arguments)
+
+
+def exit_status(process: BaseProcess) -> int | None:
+    process.join()
+    return process.exitcode
+
+
+def kill_again_and_again(
+    seconds: float, kills: int, seed: int, work: Callable[..., object], *arguments: object
+) -> int:
     """Kill -9 at random moments of so many seconds, then let it end; how often it was hit at work."""
     rng, hits = np.random.default_rng(seed), 0
     for _ in range(kills):
-        child = start(work)
+        process = start(work, *arguments)
         time.sleep(rng.uniform(0, seconds))
-        os.kill(child, signal.SIGKILL)
-        hits += exit_status(child) == -signal.SIGKILL
-    assert exit_status(start(work)) == 0
+        process.kill()
+        hits += exit_status(process) == -signal.SIGKILL
+    assert exit_status(start(work, *arguments)) == 0
     return hits
+
+
+def run_training(command: str, data: Path, run: Path, teacher: Path) -> None:
+    settings = config(data, run, steps=16)
+    if command == "train":
+        train(settings, resume=True)
+    else:
+        distill(DistillConfig(**vars(settings), teacher=teacher), resume=True)
 
 
 def build(part: str, data: Path) -> None:
@@ -230,17 +246,11 @@ few_and_many = pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest
 def test_a_killed_run_resumes_to_the_same_result(
     data: Path, whole: Path, tmp_path: Path, command: str, kills: int
 ) -> None:
-    def run(folder: Path) -> None:
-        if command == "train":
-            train(config(data, folder, steps=16), resume=True)
-        else:
-            settings = vars(config(data, folder, steps=16))
-            distill(DistillConfig(**settings, teacher=whole), resume=True)
-
     began = time.monotonic()
-    assert exit_status(start(lambda: run(tmp_path / "whole"))) == 0
+    assert exit_status(start(run_training, command, data, tmp_path / "whole", whole)) == 0
     seconds = time.monotonic() - began
-    assert kill_again_and_again(lambda: run(tmp_path / "killed"), seconds, kills, seed=kills) > 0
+    work = (run_training, command, data, tmp_path / "killed", whole)
+    assert kill_again_and_again(seconds, kills, kills, *work) > 0
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
@@ -251,10 +261,10 @@ def test_a_killed_cache_is_completed(
 ) -> None:
     monkeypatch.setenv("DKPVID_CACHE", str(tmp_path / "whole"))
     began = time.monotonic()
-    assert exit_status(start(lambda: build(part, data))) == 0
+    assert exit_status(start(build, part, data)) == 0
     seconds = time.monotonic() - began
     monkeypatch.setenv("DKPVID_CACHE", str(tmp_path / "killed"))
-    kill_again_and_again(lambda: build(part, data), seconds, kills, seed=kills)
+    kill_again_and_again(seconds, kills, kills, build, part, data)
     expected = cached(tmp_path / "whole")
     assert len(expected) == (12 if part == "frames" else 24)
     assert cached(tmp_path / "killed") == expected
@@ -266,10 +276,10 @@ def test_several_processes_build_one_cache_at_once(
     monkeypatch.setenv("DKPVID_CACHE", str(tmp_path / "alone"))
     build("depth", data)
     monkeypatch.setenv("DKPVID_CACHE", str(tmp_path / "shared"))
-    children = [start(lambda: build("depth", data)) for _ in range(4)]
+    processes = [start(build, "depth", data) for _ in range(4)]
     time.sleep(0.05)
-    os.kill(children[0], signal.SIGKILL)
-    assert [exit_status(child) for child in children][1:] == [0, 0, 0]
+    processes[0].kill()
+    assert [exit_status(process) for process in processes][1:] == [0, 0, 0]
     assert cached(tmp_path / "shared") == cached(tmp_path / "alone")
 
 

@@ -29,8 +29,9 @@ import numpy as np
 import training_set
 import typer
 
+from dkpvid.config import DepthConfig
+
 ROOT = Path(__file__).parents[1]
-MIDAS = "dpt-swin2-large-384"
 MOBILENET = ("--perceptual", "mobilenet-v1")
 
 
@@ -126,7 +127,7 @@ def student(
     size: Machine = Size.CPU,
     seed: Seed = 0,
     with_taichi: Taichi = False,
-    depth_model: DepthModel = MIDAS,
+    depth_model: DepthModel = DepthConfig.model,
 ) -> None:
     """Train on RGB under the teacher."""
     setup = SETUPS[size]

@@ -112,10 +112,8 @@ def drawn(image: ndarray, run: Path | None) -> ndarray:
     weights = load_weights(run)
     frame = Frame(enlarged(image), index=0, time_seconds=0.0)
     (track,) = detect(Detector(weights, torch.device("cpu")), [frame])
-    pairs, strengths = weights.edge_map.pairs.T.tolist(), weights.edge_map.weights.tolist()
-    skeleton = tuple((i, j, weight) for (i, j), weight in zip(pairs, strengths, strict=True))
     names = keypoint_names(weights.config.num_keypoints)
-    annotator = Annotator(names, skeleton, SIDE, SIDE, DrawStyle())
+    annotator = Annotator(names, weights.edge_map.skeleton, SIDE, SIDE, DrawStyle())
     return annotator.draw(frame.image, track, 0)
 
 

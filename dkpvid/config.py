@@ -126,10 +126,8 @@ class TrainConfig:
     """auto (ddp for several processes) or ddp."""
 
     def __post_init__(self) -> None:
-        for name in (
-            *("steps", "batch_size", "log_every", "checkpoint_every", "preview_every"),
-            *("keep", "devices", "nodes"),
-        ):
+        counts = "steps batch_size log_every checkpoint_every preview_every keep devices nodes"
+        for name in counts.split():
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name.replace('_', ' ')} must be at least 1, got {value}")
@@ -147,10 +145,7 @@ class TrainConfig:
             ("strategy", "strategy", ("auto", "ddp")),
             ("schedule", "schedule", ("constant", "cosine")),
         ):
-            value = getattr(self, name)
-            if value not in allowed:
-                choices = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
-                raise UsageError(f"unknown {words} {value!r}; choose {choices}")
+            _check_choice(words, getattr(self, name), allowed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +163,7 @@ class DistillConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.layer not in ("output", "middle", "early"):
-            raise UsageError(f"unknown layer {self.layer!r}; choose output, middle or early")
+        _check_choice("layer", self.layer, ("output", "middle", "early"))
         if self.gamma < 0 or self.perceptual_weight < 0:
             raise UsageError(
                 f"gamma and lambda must not be negative, got {self.gamma} and {self.perceptual_weight}"
@@ -207,8 +201,7 @@ class TrackConfig:
         for name in ("batch_size", "stride"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
-        if self.runtime not in ("auto", "torch", "onnx"):
-            raise UsageError(f"unknown runtime {self.runtime!r}; choose auto, torch or onnx")
+        _check_choice("runtime", self.runtime, ("auto", "torch", "onnx"))
         if not 0 <= self.min_confidence <= 1:
             raise UsageError(f"min confidence must be 0 to 1, got {self.min_confidence}")
         start, end = self.start_seconds, self.end_seconds
@@ -243,6 +236,11 @@ class EvalConfig:
             raise UsageError(f"folds must be 2 to 1000, got {self.folds}")
         if self.batch_size < 1:
             raise UsageError(f"batch size must be at least 1, got {self.batch_size}")
+
+
+def _check_choice(words: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"unknown {words} {value!r}; choose {', '.join(allowed[:-1])} or {allowed[-1]}")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

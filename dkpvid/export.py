@@ -38,7 +38,6 @@ def onnx_model(weights: Weights) -> onnx.ModelProto:
     graph.add_output("confidence", confidence, count)
     graph.add_output("covariance", covariance, count, 3)
     model = graph.model()
-    pairs, strengths = weights.edge_map.pairs.T.tolist(), weights.edge_map.weights.tolist()
     metadata = {
         "format": FORMAT,
         "model": weights.name,
@@ -48,7 +47,7 @@ def onnx_model(weights: Weights) -> onnx.ModelProto:
         "covariance": "(xx, xy, yy) of a keypoint's error, in square pixels of the input",
         "confidence": f"chance that the keypoint is within {CONFIDENCE_RADIUS:.0%} of the input's side",
         "names": json.dumps(keypoint_names(count)),
-        "skeleton": json.dumps([[i, j, weight] for (i, j), weight in zip(pairs, strengths, strict=True)]),
+        "skeleton": json.dumps(weights.edge_map.skeleton),
     }
     onnx.helper.set_model_props(model, metadata)
     return model

@@ -174,8 +174,7 @@ class Run:
                 self._number_last_checkpoint(step)
             for path in self._checkpoints()[self.config.keep :]:
                 path.unlink()
-            edges = zip(*model.edge_map.pairs.tolist(), model.edge_map.weights.tolist(), strict=True)
-            write_run_report(self.folder, list(edges))
+            write_run_report(self.folder, model.edge_map.skeleton)
         self._saved_step = step
 
     def _number_last_checkpoint(self, step: int) -> None:

@@ -107,15 +107,13 @@ class Tracker:
 
     def header(self, info: VideoInfo) -> TrackHeader:
         """What an output says about this video, this model and these settings."""
-        pairs = self.weights.edge_map.pairs.T.tolist()
-        strengths = self.weights.edge_map.weights.tolist()
         return TrackHeader(
             source=info,
             model_name=self.weights.name,
             model_sha256=self.weights.sha256,
             model_config=to_dict(self.weights.config),
             keypoints=keypoint_names(self.weights.config.num_keypoints),
-            skeleton=tuple((i, j, weight) for (i, j), weight in zip(pairs, strengths, strict=True)),
+            skeleton=self.weights.edge_map.skeleton,
             smoothing=self.config.smoothing,
             joints=self.joints.names if self.joints else (),
             region=self._region(info),

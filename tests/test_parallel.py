@@ -1,7 +1,6 @@
 """Training in several processes: the same as in one, and only one of them writes."""
 
 import copy
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from dkpvid.cli import app
-from dkpvid.config import ModelConfig, TrainConfig
+from dkpvid.config import TrainConfig
 from dkpvid.data import batches, load_frames
 from dkpvid.errors import UsageError
 from dkpvid.fitting import load_perceptual_net, to_images
@@ -24,10 +23,10 @@ from dkpvid.losses import perceptual_loss
 from dkpvid.models.autolink import AutoLink
 from dkpvid.parallel import Processes, ProcessGroup, start_processes
 from dkpvid.train import train
+from tests.tiny import TINY, logged, tiny_settings
 
 pytestmark = pytest.mark.usefixtures("own_cache_and_perceptual_net")
 
-TINY = ModelConfig(num_keypoints=4, image_size=64, detector_width=4, decoder_width=4, edge_variance=2e-3)
 OPTIONS = ["--keypoints", "4", "--image-size", "64", "--detector-width", "4", "--decoder-width", "4"]
 OPTIONS += ["--edge-variance", "2e-3", "--batch-size", "8", "--learning-rate", "1e-3", "--perceptual"]
 OPTIONS += ["mobilenet-v1", "--device", "cpu", "--log-every", "1", "--preview-every", "100"]
@@ -53,9 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(data: Path, run: Path, **changes: Any) -> TrainConfig:
-    settings: dict[str, Any] = {"model": TINY, "batch_size": 8, "learning_rate": 1e-3, "device": "cpu"}
-    settings |= {"perceptual": "mobilenet-v1", "log_every": 1, "preview_every": 100}
-    return TrainConfig(data=data, run=run, **settings | changes)
+    return TrainConfig(**tiny_settings(data, run, **{"batch_size": 8} | changes))
 
 
 def run_processes(hidden: Path, command: list[str]) -> str:
@@ -70,7 +67,7 @@ def run_processes(hidden: Path, command: list[str]) -> str:
 
 
 def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in logged(run)]
 
 
 def trained_on_halves(data: Path, steps: int) -> tuple[AutoLink, list[float]]:

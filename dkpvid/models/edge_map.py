@@ -38,6 +38,11 @@ class EdgeMap(nn.Module):
         """Strength of each link, above 0. The factor makes them learn faster than the networks do."""
         return F.softplus(self.raw_weights.float() * self.weight_lr)
 
+    @property
+    def skeleton(self) -> tuple[tuple[int, int, float], ...]:
+        """(i, j, strength) of each link, in the order of `pairs`."""
+        return tuple(zip(*self.pairs.tolist(), self.weights.tolist(), strict=True))
+
     def forward(
         self, keypoints: Float[Tensor, "batch keypoint 2"], size: int
     ) -> Float[Tensor, "batch 1 size size"]:

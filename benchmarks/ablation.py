@@ -1,6 +1,6 @@
 """What made the default weights better, and what did not: one short training for each idea.
 
-    python benchmarks/ablation.py DATA OUT [--also RUN]    after `default_weights.py prepare DATA/human OUT`
+    python -m benchmarks.ablation DATA OUT [--also RUN] after `recipes.default_weights prepare DATA/human OUT`
 
 Teachers that differ in their networks; students under them that differ in what is done to their frames. Ideas
 that lost live only here. Scored on clips held back for choosing (`held_out.py`, validation) and on rendered
@@ -15,29 +15,28 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
-import figures
 import numpy as np
 import torch
-import training_set
 import typer
-from default_weights import dkpvid, seen
-from held_out import SIDE, on_person, relative_errors, take_clips
 from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.held_out import SIDE, on_person, relative_errors, take_clips
 from dkpvid.checkpoint import Weights, load_weights
 from dkpvid.cli.training import config_from
 from dkpvid.config import DepthConfig, DistillConfig, EvalConfig
-from dkpvid.data import FramePairs, load_frames
-from dkpvid.depth import load_depth
-from dkpvid.evaluate import detect_rows
-from dkpvid.fitting import Network, fit
-from dkpvid.labels import read_annotations
-from dkpvid.losses import distillation_loss
+from dkpvid.depth.maps import load_depth
+from dkpvid.evaluation.labels import read_annotations
+from dkpvid.evaluation.regression import regress
+from dkpvid.jobs.evaluate import detect_rows
 from dkpvid.models.autolink import AutoLink
-from dkpvid.parallel import start_processes
-from dkpvid.regression import regress
+from dkpvid.training.data import FramePairs, load_frames
+from dkpvid.training.fitting import Network, fit
+from dkpvid.training.losses import distillation_loss
+from dkpvid.training.parallel import start_processes
+from recipes import figures, training_set
+from recipes.default_weights import dkpvid, seen
 
 UNSEEN_SEED = 77_000  # far from the seeds of training scenes
 TEACHERS = {
@@ -208,7 +207,7 @@ def error_of(folder: Path, weights: Weights) -> float:
 
 def main(
     data: Annotated[Path, typer.Argument(help="Folder that holds human/ and annotated/.")],
-    out: Annotated[Path, typer.Argument(help="Where `default_weights.py prepare` wrote its set.")],
+    out: Annotated[Path, typer.Argument(help="Where `recipes.default_weights prepare` wrote its set.")],
     also: Annotated[list[Path] | None, typer.Option(help="Further students to score: run folders.")] = None,
 ) -> None:
     """Print a row for each teacher and each student."""

@@ -1,19 +1,18 @@
 """How far off is a keypoint when its heatmap is this wide? The constant behind covariance and confidence.
 
-    python benchmarks/calibration.py [VIDEO...] [--weights RUN]
+    python -m benchmarks.calibration [VIDEO...] [--weights RUN]
 
 Nobody knows the true place of a keypoint that was learned without labels, but it should stick to the
 picture: when the region that the model sees is moved by some pixels, the keypoint must stay where it was in
 the frame. What it moves by, over the square root of two, is the error of one detection. Compared with the
 spread of the heatmaps, on rendered figures that were not trained on or on given videos, it makes
-`dkpvid.detect.NOISE_PER_SPREAD`.
+`dkpvid.tracking.detect.NOISE_PER_SPREAD`.
 """
 
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated
 
-import figures
 import numpy as np
 import torch
 import typer
@@ -21,9 +20,10 @@ from numpy import ndarray
 
 from dkpvid.checkpoint import load_weights
 from dkpvid.coordinates import Region, model_to_pixels, pixels_per_unit
-from dkpvid.detect import CONFIDENCE_RADIUS, NOISE_PER_SPREAD, Detector, confidence_from_covariance
+from dkpvid.tracking.detect import CONFIDENCE_RADIUS, NOISE_PER_SPREAD, Detector, confidence_from_covariance
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
+from recipes import figures
 
 MARGIN = 0.06  # how far the region moves, as a share of its side
 UNSEEN_SEED = 10_000  # far from the seeds of training scenes

@@ -1,4 +1,4 @@
-"""Depth maps a second by MiDaS 3.1: `python benchmarks/depth_maps.py [--model NAME] [--device cuda]`.
+"""Depth maps a second by MiDaS 3.1: `python -m benchmarks.depth_maps [--model NAME] [--device cuda]`.
 
 With random weights, which are as fast as the real ones and need no download. Pictures go in as bytes and maps
 come out on the host, as `dkpvid depth` handles them.
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 import typer
 
-from dkpvid.depth_estimators import Midas
-from dkpvid.models.dpt import DPT_VARIANTS, build_dpt
+from dkpvid.depth.dpt import DPT_VARIANTS, build_dpt
+from dkpvid.depth.estimators import Midas
 
 
 def main(

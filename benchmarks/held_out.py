@@ -1,6 +1,6 @@
 """Score weights on people that they were not trained on, each seen in a square around the person.
 
-    python benchmarks/held_out.py DATA OUT test [RUN...] [--whole]     RUN: a run folder or weights file
+    python -m benchmarks.held_out DATA OUT test [RUN...] [--whole]     RUN: a run folder or weights file
 
 The squares are those from which the joints were read (by another network), as a user frames a person with
 `--roi auto`; or whole frames. They are scored as `dkpvid eval` does. Beside the error stands the share of
@@ -16,19 +16,21 @@ import numpy as np
 import typer
 from numpy import ndarray
 from PIL import Image
-from training_set import WEIZMANN_TEST, WEIZMANN_VALIDATION
 
-from dkpvid.annotations import Annotations, ImageSource
 from dkpvid.checkpoint import Weights, load_weights
 from dkpvid.config import EvalConfig
 from dkpvid.coordinates import Region, model_to_pixels
-from dkpvid.detect import Detector
 from dkpvid.devices import choose_device
-from dkpvid.evaluate import detect_rows, random_weights, read_rows
-from dkpvid.labels import read_annotations
-from dkpvid.metrics import bootstrap_interval, share_on
-from dkpvid.regression import regress, regress_to_mean
+from dkpvid.evaluation.annotations import Annotations, ImageSource
+from dkpvid.evaluation.joint_metrics import bootstrap_interval
+from dkpvid.evaluation.labels import read_annotations
+from dkpvid.evaluation.pictures import read_rows
+from dkpvid.evaluation.regression import regress, regress_to_mean
+from dkpvid.evaluation.track_metrics import share_on
+from dkpvid.jobs.evaluate import detect_rows, random_weights
+from dkpvid.tracking.detect import Detector
 from dkpvid.video.reader import VideoReader, find_videos
+from recipes.training_set import WEIZMANN_TEST, WEIZMANN_VALIDATION
 
 SIDE = 128
 OTHERS = {

@@ -1,4 +1,4 @@
-"""Frames per second of the detector: `python benchmarks/inference.py [VIDEO ...]`.
+"""Frames per second of the detector: `python -m benchmarks.inference [VIDEO ...]`.
 
 For the reference implementation's network (128 pixels, 16 keypoints, random weights) and for the weights of
 the package (64 pixels): the reference in eager PyTorch, our training network in eval mode, and
@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from numpy import ndarray
 from PIL import Image
-from reference_autolink import Detector as ReferenceDetector
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.reference_autolink import Detector as ReferenceDetector
 from dkpvid.checkpoint import load_weights
 from dkpvid.config import ModelConfig
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.models.fused import FusedDetector
-from dkpvid.runtimes import TorchRuntime, make_runtime
+from dkpvid.tracking.runtimes import TorchRuntime, make_runtime
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
 
@@ -100,7 +100,7 @@ def inexact_ways(detector: KeypointDetector, device: torch.device, calibration: 
     if device.type == "cuda":
         ways["float16, PyTorch"] = first(TorchRuntime(FusedDetector(detector), device, torch.float16))
         return ways
-    from int8 import int8  # ONNX Runtime may be missing where there is a GPU
+    from benchmarks.int8 import int8  # ONNX Runtime may be missing where there is a GPU
 
     ways["int8, ONNX Runtime"] = int8(FusedDetector(detector), calibration)
     if detector.image_size == 64:

@@ -1,4 +1,4 @@
-"""Peak memory of `dkpvid track` on a long and on a short video: `python benchmarks/memory.py [VIDEO]`.
+"""Peak memory of `dkpvid track` on a long and on a short video: `python -m benchmarks.memory [VIDEO]`.
 
 The video is repeated, without encoding it anew, until it lasts 1 and 10 minutes; each is tracked in a process
 of its own, to JSON and MP4. What grows with the length of a video would show.

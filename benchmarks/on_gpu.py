@@ -1,14 +1,15 @@
 """What needs a GPU, in one call, for a machine that is at hand for minutes only.
 
-    python benchmarks/on_gpu.py WORK RESULTS [JOB...] [--seconds 570]
+    python -m benchmarks.on_gpu WORK RESULTS [JOB...] [--seconds 570]
 
 Jobs run one after the other, in the order of the list below if none are named. Each one's output goes to
 RESULTS/JOB.part.txt as it comes, which becomes JOB.txt when it is done; a training's weights are put beside
 it. When the time is up the job at work is asked to stop, which saves a training. The same call again, with
 both folders as they were left, goes on: what is done is not done again.
 
-No network and no video library are needed there. WORK holds `set/`, made elsewhere by `default_weights.py
-prepare DATA WORK --size gpu`; DKPVID_PERCEPTUAL_WEIGHTS names the perceptual network's file.
+No network and no video library are needed there. WORK holds `set/`, made elsewhere by
+`python -m recipes.default_weights prepare DATA WORK --size gpu`; DKPVID_PERCEPTUAL_WEIGHTS names the
+perceptual network's file.
 """
 
 import os
@@ -22,21 +23,20 @@ from typing import Annotated
 
 import typer
 
-HERE = Path(__file__).parent
 STOPPING_SECONDS = 20
 WEIGHTS = "model.safetensors"
 NEEDS = {"student": "teacher"}
 JOBS: dict[str, tuple[str, ...]] = {
-    "depth_maps": ("depth_maps.py", "--device", "cuda"),
+    "depth_maps": ("benchmarks.depth_maps", "--device", "cuda"),
     "inference": (
-        "inference.py",
+        "benchmarks.inference",
         *(f"WORK/set/train/figure_{number:03d}.jpg" for number in range(20)),
         *("--device", "cuda"),
     ),
-    "training_step": ("training_step.py", "--device", "cuda", "--size", "paper"),
-    "teacher": ("default_weights.py", "teacher", "WORK", "--size", "gpu"),
-    "student": ("default_weights.py", "student", "WORK", "--size", "gpu"),
-    "baseline": ("default_weights.py", "baseline", "WORK", "--size", "gpu"),
+    "training_step": ("benchmarks.training_step", "--device", "cuda", "--size", "paper"),
+    "teacher": ("recipes.default_weights", "teacher", "WORK", "--size", "gpu"),
+    "student": ("recipes.default_weights", "student", "WORK", "--size", "gpu"),
+    "baseline": ("recipes.default_weights", "baseline", "WORK", "--size", "gpu"),
 }
 
 
@@ -69,9 +69,9 @@ def main(
 
 
 def run(words: list[str], log: Path, seconds: float) -> int:
-    """A script of this folder, with its output to a file; asked to stop when its time is up."""
+    """A script, with its output to a file; asked to stop when its time is up."""
     with log.open("a") as file:
-        script = [sys.executable, str(HERE / words[0]), *words[1:]]
+        script = [sys.executable, "-m", *words]
         process = subprocess.Popen(script, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             return process.wait(seconds)

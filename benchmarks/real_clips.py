@@ -1,6 +1,6 @@
 """Train on real, unlabelled clips with the real commands, and score against joints that were never seen.
 
-    python benchmarks/real_clips.py DATA OUT --sets weizmann,taichi,mouse [--depth-model local:FOLDER]
+    python -m benchmarks.real_clips DATA OUT --sets weizmann,taichi,mouse [--depth-model local:FOLDER]
 
 For people: the student alone, and the student under a depth teacher; joints by another network.
 For the mouse: the student alone, on a recording other than the annotated one; joints by hand. The package's

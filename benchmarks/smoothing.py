@@ -1,4 +1,4 @@
-"""Compare the filters on synthetic motion with known truth: `python benchmarks/smoothing.py`.
+"""Compare the filters on synthetic motion with known truth: `python -m benchmarks.smoothing`.
 
 Error (against the truth), jitter (standard deviation of the error's second difference, px / frame^2; a filter
 that only follows the truth has none) and lag (frames by which the output trails the truth, by least squares)
@@ -17,8 +17,8 @@ from numpy import ndarray
 
 from dkpvid.config import SmoothingConfig, SmoothingMethod
 from dkpvid.shapes import Float
-from dkpvid.smoothing import smooth
 from dkpvid.structures import Track
+from dkpvid.tracking.smoothing import smooth
 
 REGION_PX = 256.0
 STRENGTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)

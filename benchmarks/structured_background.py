@@ -1,7 +1,7 @@
 """Does a depth teacher keep keypoints off a structured background? The distillation paper, on rendered clips.
 
-    python benchmarks/structured_background.py OUT --size cpu     an hour, one thread
-    python benchmarks/structured_background.py OUT --size gpu     128 x 128, the full networks, 20 000 steps
+    python -m benchmarks.structured_background OUT --size cpu     an hour, one thread
+    python -m benchmarks.structured_background OUT --size gpu     128 x 128, the full networks, 20 000 steps
 
 People with the same clothes in all their clips move in a few fixed rooms full of stripes, bars and furniture;
 the camera frames another part of the room in each clip, as the crops of Human3.6M do. Joints and depth are
@@ -22,16 +22,16 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy import ndarray
-from structured_rooms import SUBJECTS, make_data
 
 from dkpvid.checkpoint import load_weights
 from dkpvid.config import DepthConfig
 from dkpvid.coordinates import Region, model_to_pixels
-from dkpvid.data import load_frames
-from dkpvid.depth import load_depth
-from dkpvid.detect import Detector
+from dkpvid.depth.maps import load_depth
 from dkpvid.devices import choose_device
-from dkpvid.metrics import share_on
+from dkpvid.evaluation.track_metrics import share_on
+from dkpvid.tracking.detect import Detector
+from dkpvid.training.data import load_frames
+from recipes.structured_rooms import SUBJECTS, make_data
 
 
 @dataclass(frozen=True)

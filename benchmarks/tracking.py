@@ -1,4 +1,4 @@
-"""Frames per second of `dkpvid track`, from file to files: `python benchmarks/tracking.py [VIDEO]`.
+"""Frames per second of `dkpvid track`, from file to files: `python -m benchmarks.tracking [VIDEO]`.
 
 Against the loop of the reference implementation's demo, in own words: read a frame as RGB, normalise all of
 it, run the detector on it alone, draw the edge map at 64 pixels and enlarge it, blend, draw the keypoints
@@ -25,19 +25,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from inference import random_detector, reference_of
 from numpy import ndarray
 from PIL import Image
-from reference_autolink import Decoder
 
-from dkpvid.annotate import DrawStyle
+from benchmarks.inference import random_detector, reference_of
+from benchmarks.reference_autolink import Decoder
 from dkpvid.checkpoint import Weights, load_weights, save_weights
 from dkpvid.config import ModelConfig, TrackConfig
+from dkpvid.drawing import DrawStyle
 from dkpvid.formats import FORMATS
+from dkpvid.formats.schema import TrackHeader
+from dkpvid.jobs.track import Tracker, TrackSink, track_video
 from dkpvid.models.edge_map import EdgeMap
-from dkpvid.render import AnnotatedVideo, fits_in_memory, redraw
-from dkpvid.schema import TrackHeader
-from dkpvid.track import Tracker, TrackSink, track_video
+from dkpvid.tracking.render import AnnotatedVideo, fits_in_memory, redraw
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import frame_to_square
 

@@ -1,4 +1,4 @@
-"""Seconds, memory and FLOPs of a training step beside the reference's: `python benchmarks/training_step.py`.
+"""Seconds, memory and FLOPs of a training step beside the reference's: `python -m benchmarks.training_step`.
 
 Ours is `dkpvid train` on depth maps (the teacher) and `dkpvid distill` (the student) as a user runs them,
 from the frame cache to the optimizer; the reference is `reference_autolink.py`, in eager PyTorch, on images
@@ -27,7 +27,6 @@ from statistics import median
 from typing import Any, Literal
 
 import numpy as np
-import reference_autolink as reference
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -35,15 +34,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import reference_autolink as reference
 from dkpvid.checkpoint import save_weights
 from dkpvid.config import PRESETS, DistillConfig, ModelConfig, TrainConfig
 from dkpvid.devices import autocast
-from dkpvid.distill import distill
-from dkpvid.fitting import Callbacks
+from dkpvid.jobs.distill import distill
+from dkpvid.jobs.train import train
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.models.edge_map import EdgeMap, draw_edge_map
 from dkpvid.models.perceptual import MobileNetV1Features, Vgg16Features
-from dkpvid.train import train
+from dkpvid.training.fitting import Callbacks
 
 WARM_UP = 2
 

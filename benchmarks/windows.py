@@ -1,6 +1,6 @@
 """Does a window that follows the subject find it, and are keypoints better for it?
 
-    python benchmarks/windows.py [DATA] [--scenes 24] [--shake 6] [--weights RUN]
+    python -m benchmarks.windows [DATA] [--scenes 24] [--shake 6] [--weights RUN]
 
 Rendered people of a fifth to a third of a 1280 x 720 frame, each doing one thing, with exact joints; with
 DATA (the data folder) also real clips, with another network's joints and masks. For each clip: share of the
@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import figures
 import numpy as np
 import torch
 import typer
@@ -23,11 +22,12 @@ from numpy import ndarray
 
 from dkpvid.checkpoint import load_weights
 from dkpvid.coordinates import Region
-from dkpvid.detect import Detector, detect
-from dkpvid.joints import fit_joints, from_shares, split_folds, to_shares
 from dkpvid.structures import Frame, Track
+from dkpvid.tracking.detect import Detector, detect
+from dkpvid.tracking.joints import fit_joints, from_shares, split_folds, to_shares
+from dkpvid.tracking.windows import BODY_SHARE, follow, square
 from dkpvid.video.reader import VideoReader
-from dkpvid.windows import BODY_SHARE, follow, square
+from recipes import figures
 
 FPS = 25
 FOLDS = 4

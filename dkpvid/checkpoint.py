@@ -1,7 +1,6 @@
-"""Reading and writing weights: safetensors with the config that built them, and the reference's checkpoints.
+"""Reading and writing weights: safetensors with the config that built them.
 
-Nothing in a file is ever executed: safetensors holds plain arrays, and of a pickled checkpoint only tensors
-and plain values are taken; see `dkpvid.torch_files`.
+Safetensors holds plain arrays, so nothing in a file is ever executed; `dkpvid.reference` reads other files.
 """
 
 import hashlib
@@ -9,20 +8,20 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dkpvid.config import ModelConfig, to_dict
+from dkpvid.config import ModelConfig
+from dkpvid.config_json import to_dict
 from dkpvid.downloads import HUB_PREFIX, fetch_from_hub
 from dkpvid.errors import UsageError, WeightsError
 from dkpvid.files import parse_json, write_then_rename
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.models.edge_map import EdgeMap
-from dkpvid.torch_files import as_mapping, read_torch_file
+from dkpvid.reference import read_reference
 
 WEIGHTS_FILE = "model.safetensors"
 FORMAT = "dkpvid-student/1"
@@ -147,105 +146,3 @@ def _load(module: torch.nn.Module, state: dict[str, Tensor], prefix: str, path: 
             f"{path} holds {len(unknown)} tensors that no detector has, such as {prefix}{unknown[0]}"
         )
     module.load_state_dict(tensors, strict=False)
-
-
-# --- The reference implementation's checkpoints -------------------------------------------------------------
-
-
-def read_reference(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Read a checkpoint of the AutoLink reference code: our settings, and tensors under our names.
-
-    Raises:
-        WeightsError: the file is no such checkpoint.
-    """
-    file = read_torch_file(path)
-    content = as_mapping(file.content)
-    state = {}
-    try:
-        for name, value in as_mapping(content.get("state_dict")).items():
-            if (tensor := file.tensor(value)) is None:
-                raise ValueError(f"{name} is no tensor")
-            state[name] = tensor
-    except (KeyError, ValueError) as error:
-        raise WeightsError(f"{path} is no AutoLink checkpoint: {error}") from None
-    return convert_reference(state, as_mapping(content.get("hyper_parameters")), path)
-
-
-def convert_reference(
-    state: dict[str, Tensor], settings: dict[str, Any], path: Path
-) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Rename the reference's tensors to ours, and turn its K x K edge weights into one per pair.
-
-    Args:
-        state: Tensors named `encoder.*`, `decoder.*`; others (`vgg_loss.*`) are ignored.
-        settings: The reference's hyper-parameters; `thick` and `sklr` are used when present.
-        path: For error messages.
-    """
-    renamed = {}
-    for name, value in state.items():
-        ours = reference_name(name)
-        if ours is not None:
-            renamed[ours] = value.float()
-    try:
-        head, first = renamed["detector.head.weight"], renamed["detector.down_blocks.0.conv1.weight"]
-        scores = renamed.pop("edge_map.raw_weights")
-        decoder_width = len(renamed["decoder.first.weight"])
-    except KeyError as error:
-        raise WeightsError(f"{path} is no AutoLink checkpoint: it lacks {error.args[0]}") from None
-    config = ModelConfig(
-        num_keypoints=len(head),
-        image_size=128,
-        detector_width=len(first),
-        decoder_width=decoder_width,
-        edge_variance=_number(settings, "thick", ModelConfig.edge_variance),
-        edge_weight_lr=_number(settings, "sklr", ModelConfig.edge_weight_lr),
-    )
-    i, j = torch.triu_indices(config.num_keypoints, config.num_keypoints, 1)
-    renamed["edge_map.raw_weights"] = scores[i, j]
-    return config, renamed
-
-
-def _number(settings: dict[str, Any], name: str, default: float) -> float:
-    value = settings.get(name)
-    return float(value) if isinstance(value, (int, float)) else default
-
-
-def reference_name(name: str) -> str | None:
-    """Our name for a tensor of the reference; None for what we do not keep.
-
-    >>> reference_name("encoder.detector.conv.0.net.4.bias")
-    'detector.down_blocks.0.conv2.bias'
-    """
-    parts = name.split(".")
-    leaf = parts[-1]
-    if leaf == "num_batches_tracked" or name == "encoder.detector.coord":
-        return None
-    if name.startswith("encoder.detector.conv."):
-        block = int(parts[3])
-        if block == 6:
-            return f"detector.head.{leaf}"
-        if block >= 4:
-            return f"detector.up_blocks.{block - 4}.{ ({'1': 'conv', '2': 'norm'}[parts[5]]) }.{leaf}"
-        layers = {
-            "net.0": "conv1",
-            "net.2": "norm1",
-            "net.4": "conv2",
-            "net.5": "norm2",
-            "conv_res.0": "skip_conv",
-            "conv_res.2": "skip_norm",
-        }
-        return f"detector.down_blocks.{block}.{layers['.'.join(parts[4:6])]}.{leaf}"
-    single = {
-        "decoder.skeleton_scalar": "edge_map.raw_weights",
-        "decoder.alpha": "decoder.image_scale",
-        f"decoder.down0.0.{leaf}": f"decoder.first.{leaf}",
-        f"decoder.conv.{leaf}": f"decoder.last.{leaf}",
-    }
-    if name in single:
-        return single[name]
-    if name.startswith(("decoder.down", "decoder.up")):
-        kind, number = parts[1][:-1], int(parts[1][-1]) - 1
-        # The up blocks start with the resize, which shifts their layers by one.
-        layer = {0: "conv1", 1: "norm1", 3: "conv2", 4: "norm2"}[int(parts[3]) - (kind == "up")]
-        return f"decoder.{kind}_blocks.{number}.{layer}.{leaf}"
-    return None

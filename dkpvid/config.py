@@ -3,15 +3,13 @@
 The string under a field is its help text on the command line.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import UsageError
 
-Config = TypeVar("Config")
 SmoothingMethod = Literal["kalman", "one-euro", "savgol", "median", "none"]
 
 
@@ -97,7 +95,7 @@ class TrainConfig:
     mask_ratio: float = 0.8
     flip: bool = True
     crop: bool = False
-    """Move, zoom and stretch each frame a little at random; see `dkpvid.augment`."""
+    """Move, zoom and stretch each frame a little at random; see `dkpvid.training.augment`."""
     perceptual: str = "vgg16"
     """vgg16 or mobilenet-v1."""
     perceptual_weights: Path | None = None
@@ -192,7 +190,7 @@ class TrackConfig:
     stride: int = 1
     """Look at every n-th frame; the smoother fills the others."""
     region: Region | Literal["auto"] | None = None
-    """None = the whole frame; auto = a square window that follows what moves, see `dkpvid.windows`."""
+    """None = the whole frame; auto = a square window that follows what moves: `dkpvid.tracking.windows`."""
     min_confidence: float = 0.0
     """Below it a keypoint counts as not observed in that frame."""
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
@@ -262,41 +260,3 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """What each preset changes; names are fields of DistillConfig or of its ModelConfig."""
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A settings object as plain JSON values."""
-    return {name: _plain(value) for name, value in asdict(config).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return str(value) if isinstance(value, Path) else value
-
-
-def from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    """The settings object of which `to_dict` made these values; what is missing gets its default.
-
-    Raises:
-        UsageError: a setting is unknown, has another type, or is not allowed.
-        TypeError: one that has no default is missing.
-    """
-    hints = get_type_hints(kind)
-    if unknown := sorted(values.keys() - hints.keys()):
-        raise UsageError(f"unknown setting {unknown[0]!r}")
-    return kind(**{name: _parsed(name, value, hints[name]) for name, value in values.items()})
-
-
-def _parsed(name: str, value: Any, hint: Any) -> Any:
-    kinds = get_args(hint) or (hint,)
-    for kind in kinds:
-        if is_dataclass(kind) and isinstance(value, dict):
-            return from_dict(kind, value)  # type: ignore[arg-type]
-        if kind in (Path, float) and type(value) in ((str,) if kind is Path else (int,)):
-            return kind(value)
-        # Not isinstance alone: True is an int.
-        if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
-            return value
-    allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-    raise UsageError(f"{name.replace('_', ' ')} must be {allowed}, got {value!r}")

@@ -132,7 +132,7 @@ class Track:
     """Presentation times, not necessarily evenly spaced."""
     xy: Float[ndarray, "frame keypoint 2"]
     confidence: Float[ndarray, "frame keypoint"]
-    """0..1; see `dkpvid.detect.confidence_from_covariance`."""
+    """0..1; see `dkpvid.tracking.detect.confidence_from_covariance`."""
     covariance: Float[ndarray, "frame keypoint 3"]
     """(xx, xy, yy) of the error in square pixels: the detection's, or the Kalman smoother's estimate's."""
     raw_xy: Float[ndarray, "frame keypoint 2"] | None = None

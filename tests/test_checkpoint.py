@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dkpvid.checkpoint import load_weights, read_reference, save_weights
+from dkpvid.checkpoint import load_weights, save_weights
 from dkpvid.config import ModelConfig
 from dkpvid.errors import WeightsError
 from dkpvid.models.autolink import AutoLink
+from dkpvid.reference import read_reference
 from tests.filled import fill
 
 SMALL = ModelConfig(num_keypoints=4, image_size=64, detector_width=4, decoder_width=4, edge_variance=1e-3)
@@ -116,7 +117,7 @@ class Mark:
 def reference_state(shared: Path) -> dict[str, torch.Tensor]:
     """A state_dict as the reference implementation saves it."""
     golden = np.load(shared / "golden" / "autolink_k10_seed7.npz")
-    from dkpvid.checkpoint import reference_name
+    from dkpvid.reference import reference_name
 
     shapes = AutoLink(ModelConfig(num_keypoints=10)).state_dict()
     state = {}

@@ -12,7 +12,7 @@ from dkpvid.cli import app
 from dkpvid.cli.shared import EXIT_INTERRUPTED, EXIT_PARTIAL
 from dkpvid.errors import DkpvidError, VideoError
 from dkpvid.formats import FORMATS
-from dkpvid.schema import json_schema
+from dkpvid.formats.schema import json_schema
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -80,13 +80,20 @@ def test_the_readmes_record_is_a_frame_of_the_schema() -> None:
     Draft202012Validator({"$ref": "#/$defs/frame", "$defs": schema["$defs"]}).validate(record)
 
 
-def test_the_readmes_tree_names_real_files() -> None:
+def test_the_readmes_tree_names_every_module() -> None:
     tree = re.search(r"## The code\n\n```\n(.*?)```", README, re.S)[1]  # type: ignore[index]
-    package = tree[tree.index("dkpvid/") : tree.index("benchmarks/")]
-    names = re.findall(r"\b([a-z_]+\.py)\b", package)
-    assert len(names) > 15
-    for name in names:
-        assert (ROOT / "dkpvid" / name).is_file(), name
+    told: list[str] = []
+    folders: list[str] = []
+    for line in tree.splitlines():
+        indent, names = re.match(r"( *)([^\s,]+(?:, [^\s,]+)*)", line).groups()  # type: ignore[union-attr]
+        folders = folders[: len(indent) // 2]
+        told += ["".join([*folders, name]) for name in names.split(", ")]
+        if names.endswith("/"):
+            folders.append(names)
+    paths = [path.relative_to(ROOT) for path in (ROOT / "dkpvid").rglob("*.py")]
+    modules = [str(path) for path in paths if path.name != "__init__.py" or len(path.parts) == 2]
+    assert sorted(name for name in told if name.endswith(".py")) == sorted(modules)
+    assert all((ROOT / name).is_dir() for name in told if name.endswith("/"))
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dkpvid.structures import Track
-from tests.test_schema import make_track
+from tests.formats.test_schema import make_track
 
 ARRAYS = ("index", "time_seconds", "xy", "confidence", "covariance", "raw_xy")
 

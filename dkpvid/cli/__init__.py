@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Only this folder and `dkpvid.progress` print or exit."""
+"""The command line: parse, call, print. Only this folder prints or exits."""
 
 from typing import Annotated
 

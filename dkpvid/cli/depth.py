@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
+from dkpvid.cli.progress import ProgressReport
 from dkpvid.cli.shared import reported_errors
 from dkpvid.config import DepthConfig, ModelConfig, TrainConfig
 from dkpvid.errors import printable
 from dkpvid.files import cache_folder
-from dkpvid.progress import ProgressReport
 
 
 def depth(
@@ -35,9 +35,9 @@ def depth(
     with reported_errors():
         model = ModelConfig(image_size=size)
         config = DepthConfig(model=depth_model, weights=depth_weights, batch_size=batch_size)
-        from dkpvid.data import load_frames  # torch loads here, not for --help
-        from dkpvid.depth import load_depth
+        from dkpvid.depth.maps import load_depth
         from dkpvid.devices import choose_device
+        from dkpvid.training.data import load_frames  # torch loads here, not for --help
 
         chosen_device = choose_device(device)
         with ProgressReport("reading videos", "videos", None, quiet) as reading:

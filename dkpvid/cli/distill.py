@@ -79,6 +79,6 @@ def distill(
     options = locals()  # as given: nothing else is known here yet
     with reported_errors():
         config = opt.config_from(DistillConfig, options)
-        from dkpvid.distill import distill as run  # torch loads here, not for --help
+        from dkpvid.jobs.distill import distill as run  # torch loads here, not for --help
 
         opt.run_training(run, config, resume=resume, overwrite=overwrite, quiet=quiet)

@@ -14,15 +14,14 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from dkpvid.cli.progress import ProgressReport
 from dkpvid.cli.shared import reported_errors
 from dkpvid.config import EvalConfig
 from dkpvid.errors import UsageError
-from dkpvid.progress import ProgressReport
 
 if TYPE_CHECKING:
-    from dkpvid.evaluate import RegressionScores
-    from dkpvid.motion import MotionScores
-    from dkpvid.regression import JointScore
+    from dkpvid.evaluation.motion import MotionScores
+    from dkpvid.evaluation.regression import JointScore, RegressionScores
 
 
 def evaluate(
@@ -111,7 +110,7 @@ def evaluate(
 
 
 def _papers(config: EvalConfig, console: Console, quiet: bool) -> dict[str, Any]:
-    from dkpvid.evaluate import evaluate_protocol  # torch loads here, not for --help
+    from dkpvid.jobs.evaluate import evaluate_protocol  # torch loads here, not for --help
 
     with ProgressReport(f"evaluating {config.data}", "images", None, quiet) as progress:
         scores = evaluate_protocol(config, on_row=_follow(progress))
@@ -119,7 +118,7 @@ def _papers(config: EvalConfig, console: Console, quiet: bool) -> dict[str, Any]
     column = (
         "human36m_background" if config.protocol == "human36m" and config.with_background else config.protocol
     )
-    papers = json.loads(files("dkpvid").joinpath("papers.json").read_text(encoding="utf-8"))
+    papers = json.loads(files("dkpvid.evaluation").joinpath("papers.json").read_text(encoding="utf-8"))
     table = Table("method", "supervision", "score", title=papers["columns"][column], box=SIMPLE)
     for method in papers["methods"]:
         if column in method:
@@ -147,11 +146,11 @@ def _papers(config: EvalConfig, console: Console, quiet: bool) -> dict[str, Any]
 def _regression(
     config: EvalConfig, console: Console, quiet: bool, plots: Path | None, save_joints: Path | None
 ) -> dict[str, Any]:
-    from dkpvid.evaluate import evaluate_regression
-    from dkpvid.regression import PCK_THRESHOLDS
+    from dkpvid.evaluation.regression import PCK_THRESHOLDS
+    from dkpvid.jobs.evaluate import evaluate_regression
 
     if plots is not None:
-        from dkpvid.plots import require_matplotlib
+        from dkpvid.evaluation.plots import require_matplotlib
 
         require_matplotlib()
     with ProgressReport(f"evaluating {config.data}", "images", None, quiet) as progress:
@@ -162,7 +161,7 @@ def _regression(
         scores[0].joints.save(save_joints)
         console.print(f"joints -> {save_joints}", markup=False)
     if plots is not None:
-        from dkpvid.plots import plot_regression
+        from dkpvid.evaluation.plots import plot_regression
 
         for number, score in enumerate(scores):
             folder = plots if len(scores) == 1 else plots / f"{number:02d}-{score.model}"
@@ -230,7 +229,7 @@ def _regression_table(score: "RegressionScores", thresholds: Sequence[float]) ->
 
 
 def _motion(config: EvalConfig, console: Console, quiet: bool) -> dict[str, Any]:
-    from dkpvid.motion import evaluate_motion
+    from dkpvid.evaluation.motion import evaluate_motion
 
     with ProgressReport(f"measuring {config.data}", "frames", None, quiet) as progress:
         scores = evaluate_motion(config, on_frame=progress.update)

@@ -30,11 +30,11 @@ def export(
             raise UsageError(
                 f"{output} exists; pass --overwrite to replace it, or choose another name with -o"
             )
-        from dkpvid.runtimes import require_onnx  # torch loads here, not for --help
+        from dkpvid.tracking.runtimes import require_onnx  # torch loads here, not for --help
 
         require_onnx("export")
         from dkpvid.checkpoint import load_weights
-        from dkpvid.export import export as write_onnx
+        from dkpvid.jobs.export import export as write_onnx
 
         write_onnx(load_weights(weights), output)
     if not quiet:

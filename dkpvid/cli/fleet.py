@@ -12,15 +12,15 @@ import typer
 
 from dkpvid.cli.jobs import Manner, run_job
 from dkpvid.cli.plan import Job
+from dkpvid.cli.progress import ProgressReport
 from dkpvid.cli.shared import say
 from dkpvid.config import TrackConfig
 from dkpvid.errors import DataError, DkpvidError, printable
-from dkpvid.progress import ProgressReport
 
 if TYPE_CHECKING:
     from dkpvid.checkpoint import Weights
-    from dkpvid.joints import JointMap
-    from dkpvid.track import Tracker
+    from dkpvid.jobs.track import Tracker
+    from dkpvid.tracking.joints import JointMap
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Recipe:
             DkpvidError: a file cannot be read, or the two do not belong together.
         """
         from dkpvid.checkpoint import load_weights  # torch loads here, not for --help
-        from dkpvid.joints import load_joints
+        from dkpvid.tracking.joints import load_joints
 
         weights = load_weights(self.weights)
         return weights, load_joints(self.joints, weights.sha256) if self.joints else None
@@ -50,7 +50,7 @@ class Recipe:
         Raises:
             DkpvidError: a file cannot be read, or the device is not there.
         """
-        from dkpvid.track import Tracker
+        from dkpvid.jobs.track import Tracker
 
         weights, joints = self.load()
         return Tracker(weights, self.config, joints)
@@ -84,7 +84,7 @@ def run_fleet(address: str, jobs: Sequence[Job], recipe: Recipe, stop: list[int]
     Raises:
         DkpvidError: there is no cluster, or a file that all jobs need cannot be read.
     """
-    from dkpvid.cluster import MAX_RETRIES, require_ray, run_jobs
+    from dkpvid.cli.cluster import MAX_RETRIES, require_ray, run_jobs
 
     require_ray()
     recipe.load()

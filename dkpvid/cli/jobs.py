@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from dkpvid.annotate import DrawStyle
 from dkpvid.cli.plan import Job
+from dkpvid.cli.progress import ProgressReport
 from dkpvid.cli.shared import EXIT_PARTIAL, say
+from dkpvid.drawing import DrawStyle
 from dkpvid.errors import DataError, DkpvidError, printable
 from dkpvid.files import remove_leftovers
 from dkpvid.formats import FORMATS, JsonLinesStream
-from dkpvid.inputs import comes_once
-from dkpvid.progress import ProgressReport
-from dkpvid.schema import TrackHeader
-from dkpvid.track_file import read_fingerprint
+from dkpvid.formats.reading import read_fingerprint
+from dkpvid.formats.schema import TrackHeader
+from dkpvid.video.inputs import comes_once
 
 if TYPE_CHECKING:
-    from dkpvid.render import AnnotatedVideo
-    from dkpvid.track import TrackedVideo, Tracker, TrackSink
+    from dkpvid.jobs.track import TrackedVideo, Tracker, TrackSink
+    from dkpvid.tracking.render import AnnotatedVideo
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def _track(
     job: Job, tracker: "Tracker", manner: Manner, stop: list[int]
 ) -> "tuple[TrackedVideo, AnnotatedVideo | None]":
     """The keypoint files, and the drawing when it is made in the same pass."""
-    from dkpvid.journal import Journal
-    from dkpvid.render import fits_in_memory
-    from dkpvid.track import track_video
+    from dkpvid.jobs.track import track_video
+    from dkpvid.tracking.journal import Journal
+    from dkpvid.tracking.render import fits_in_memory
 
     drawing: AnnotatedVideo | None = None
 
@@ -168,7 +168,7 @@ def _draw(
 
     When tracking was stopped, what was tracked is drawn; a request after that ends the drawing.
     """
-    from dkpvid.render import redraw
+    from dkpvid.tracking.render import redraw
 
     assert job.video_path is not None
     num_requests = len(stop)
@@ -192,7 +192,7 @@ def _draw(
 def _write_report(job: Job, tracked: "TrackedVideo") -> None:
     if job.report_path is None:
         return
-    from dkpvid.track_report import write_track_report
+    from dkpvid.pages.track import write_track_report
 
     source = Path(job.source)
     write_track_report(
@@ -206,7 +206,7 @@ def _write_report(job: Job, tracked: "TrackedVideo") -> None:
 
 
 def _new_drawing(path: Path, header: TrackHeader, manner: Manner) -> "AnnotatedVideo":
-    from dkpvid.render import AnnotatedVideo
+    from dkpvid.tracking.render import AnnotatedVideo
 
     mark = manner.drawing_mark(header.fingerprint or "")
     return AnnotatedVideo(path, header, manner.style, crf=manner.crf, comment=mark)

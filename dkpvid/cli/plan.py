@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS, check_format
-from dkpvid.inputs import TRACK_REPORT_SUFFIX, VIDEO_OUTPUT_SUFFIX, expand_inputs, output_stems
+from dkpvid.video.inputs import TRACK_REPORT_SUFFIX, VIDEO_OUTPUT_SUFFIX, expand_inputs, output_stems
 from dkpvid.video.sources import find_source
 
 

@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from dkpvid.ahead import share_memory_between_threads
-from dkpvid.annotate import DrawStyle
 from dkpvid.cli.fleet import Recipe, run_fleet
 from dkpvid.cli.jobs import Manner, overall_exit_code, run_job
 from dkpvid.cli.plan import plan
 from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request, reported_errors
 from dkpvid.config import SmoothingConfig, TrackConfig
+from dkpvid.drawing import DrawStyle
 from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS
-from dkpvid.inputs import comes_once, parse_region
+from dkpvid.video.inputs import comes_once, parse_region
 
 
 def track(

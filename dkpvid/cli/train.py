@@ -60,6 +60,6 @@ def train(
     options = locals()  # as given: nothing else is known here yet
     with reported_errors():
         config = opt.config_from(TrainConfig, options)
-        from dkpvid.train import train as run  # torch loads here, not for --help
+        from dkpvid.jobs.train import train as run  # torch loads here, not for --help
 
         opt.run_training(run, config, resume=resume, overwrite=overwrite, quiet=quiet)

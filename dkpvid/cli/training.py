@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from dkpvid.cli.progress import ProgressReport
 from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request
-from dkpvid.config import PRESETS, Config, DepthConfig, ModelConfig, TrainConfig, from_dict
+from dkpvid.config import PRESETS, DepthConfig, ModelConfig, TrainConfig
+from dkpvid.config_json import Config, from_dict
 from dkpvid.errors import UsageError, printable
 from dkpvid.files import parse_json
-from dkpvid.progress import ProgressReport
 
 _SETTING_OF = {
     "output": "run",
@@ -165,14 +166,14 @@ def run_training(
     """Train with progress on stderr; Ctrl-C and SIGTERM end the step, save, and exit with 130.
 
     Args:
-        run: `dkpvid.train.train` or `dkpvid.distill.distill`.
+        run: `dkpvid.jobs.train.train` or `dkpvid.jobs.distill.distill`.
         config: Their settings.
         resume: Go on with the run in the folder.
         overwrite: Replace the run in the folder.
         quiet: No progress.
     """
-    from dkpvid.fitting import Callbacks  # torch loads here, not for --help
-    from dkpvid.parallel import is_first_process
+    from dkpvid.training.fitting import Callbacks  # torch loads here, not for --help
+    from dkpvid.training.parallel import is_first_process
 
     reading = ProgressReport("reading videos", "videos", None, quiet)
     seeing = ProgressReport("making depth maps", "frames", None, quiet)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy import ndarray
 
-from dkpvid.annotate import DrawStyle
+from dkpvid.drawing import DrawStyle
 from dkpvid.files import put_in_place, temporary_beside
-from dkpvid.schema import TrackHeader, frame_records
+from dkpvid.formats.schema import TrackHeader, frame_records
 from dkpvid.shapes import Float
 from dkpvid.structures import LostPacket, Track
 

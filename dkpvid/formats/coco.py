@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dkpvid.formats.base import UnfinishedFile, frame_points, open_text
-from dkpvid.schema import TrackHeader, to_json
+from dkpvid.formats.schema import TrackHeader, to_json
 from dkpvid.structures import LostPacket, Track
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dkpvid.formats.base import UnfinishedFile, frame_points, open_text, point_names, scorer
-from dkpvid.schema import TrackHeader
+from dkpvid.formats.schema import TrackHeader
 from dkpvid.structures import LostPacket, Track
 
 

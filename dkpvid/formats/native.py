@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from dkpvid.formats.base import UnfinishedFile, open_text
-from dkpvid.schema import TrackHeader, end_record, frame_records, header_record, lost_records, to_json
+from dkpvid.formats.schema import TrackHeader, end_record, frame_records, header_record, lost_records, to_json
 from dkpvid.structures import LostPacket, Track
 
 

@@ -13,7 +13,7 @@ from numpy import ndarray
 from dkpvid import __version__
 from dkpvid.formats.base import UnfinishedFile, point_arrays, point_names, scorer, strong_edges
 from dkpvid.formats.hdf5 import Hdf5File
-from dkpvid.schema import COORDINATES, TrackHeader, header_record, to_json
+from dkpvid.formats.schema import COORDINATES, TrackHeader, header_record, to_json
 from dkpvid.structures import LostPacket, Track
 
 _CONFIDENCE = "chance that the point lies within 5 % of the tracked region's side of the place given"

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from dkpvid.files import put_folder_in_place, temporary_folder_beside
 from dkpvid.formats.base import frame_points
-from dkpvid.schema import TrackHeader, to_json
+from dkpvid.formats.schema import TrackHeader, to_json
 from dkpvid.structures import LostPacket, Track
 
 _OTHER_PARTS = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from dkpvid.formats.base import UnfinishedFile, point_arrays, point_names, strong_edges
 from dkpvid.formats.hdf5 import Hdf5File
-from dkpvid.schema import TrackHeader
+from dkpvid.formats.schema import TrackHeader
 from dkpvid.structures import LostPacket, Track
 
 _LAYOUT = {

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torchvision.models import vgg16
 from torchvision.transforms.functional import normalize
 
-from dkpvid.models.loading import load_exactly, read_tensors
 from dkpvid.shapes import Float
+from dkpvid.untrusted.loading import load_exactly, read_tensors
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.formats.test_schema import make_track
 from tests.formats.writing import points_of, with_joints, write
-from tests.test_schema import make_track
 
 
 def test_the_list_is_as_documented(rng: np.random.Generator, tmp_path: Path) -> None:

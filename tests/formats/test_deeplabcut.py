@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tests.formats.test_schema import make_track
 from tests.formats.writing import NAMES, points_of, with_joints, write
-from tests.test_schema import make_track
 
 
 def test_csv_loads_in_pandas(rng: np.random.Generator, tmp_path: Path) -> None:

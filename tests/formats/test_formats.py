@@ -11,9 +11,9 @@ import pytest
 from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS, TrackWriter, check_format
 from dkpvid.formats.base import frame_points, point_arrays, strong_edges
-from dkpvid.schema import TrackHeader
+from dkpvid.formats.schema import TrackHeader
+from tests.formats.test_schema import make_header, make_track
 from tests.formats.writing import points_of, with_joints
-from tests.test_schema import make_header, make_track
 
 
 def names_in(folder: Path) -> list[str]:
@@ -75,7 +75,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from dkpvid.formats import FORMATS
-from tests.test_schema import make_header, make_track
+from tests.formats.test_schema import make_header, make_track
 
 name, path, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 track = make_track(np.random.default_rng(7), 1000)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from dkpvid.formats import JsonLinesStream
-from dkpvid.schema import header_record
-from dkpvid.track_file import read_track
+from dkpvid.formats.reading import read_track
+from dkpvid.formats.schema import header_record
+from tests.formats.test_schema import LOST, assert_same_track, make_header, make_track, validator
 from tests.formats.writing import write
-from tests.test_schema import LOST, assert_same_track, make_header, make_track, validator
 
 
 @pytest.mark.parametrize("name", ["json", "jsonl"])

@@ -12,10 +12,10 @@ import pynwb
 import pytest
 
 from dkpvid import __version__
-from dkpvid.schema import COORDINATES
+from dkpvid.formats.schema import COORDINATES
 from dkpvid.structures import Track
+from tests.formats.test_schema import make_header, make_track
 from tests.formats.writing import NAMES, points_of, with_joints, write
-from tests.test_schema import make_header, make_track
 
 
 @pytest.mark.parametrize("num_parts", [1, 5])

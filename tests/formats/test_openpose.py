@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.formats.test_schema import make_track
 from tests.formats.writing import points_of, with_joints, write
-from tests.test_schema import make_track
 
 
 def test_a_file_a_frame(rng: np.random.Generator, tmp_path: Path) -> None:

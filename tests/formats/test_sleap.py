@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.formats.test_schema import make_header, make_track
 from tests.formats.writing import NAMES, points_of, with_joints, write
-from tests.test_schema import make_header, make_track
 
 
 @pytest.mark.parametrize("num_parts", [1, 3, 5])

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from dkpvid.formats import FORMATS
-from dkpvid.schema import TrackHeader
+from dkpvid.formats.schema import TrackHeader
 from dkpvid.structures import Track
-from tests.test_schema import LOST, make_header, make_track
+from tests.formats.test_schema import LOST, make_header, make_track
 
 NAMES = ["k00", "k01", "k02", "left ear", "hip"]
 """Of the points of a track with joints."""

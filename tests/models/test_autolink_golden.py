@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dkpvid.checkpoint import convert_reference, reference_name
 from dkpvid.config import ModelConfig
 from dkpvid.models.autolink import AutoLink
 from dkpvid.models.fused import FusedDetector
+from dkpvid.reference import convert_reference, reference_name
 from tests.filled import fill
 
 # Float32 sums in another order differ by about 1e-6 of the largest value.

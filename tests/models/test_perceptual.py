@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from dkpvid.errors import WeightsError
-from dkpvid.losses import perceptual_loss
 from dkpvid.models.perceptual import MobileNetV1Features, Vgg16Features, pad_same
+from dkpvid.training.losses import perceptual_loss
 from tests.filled import fill
 
 

@@ -1,0 +1,48 @@
+"""Settings as plain JSON values, and back, checked."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from dkpvid.errors import UsageError
+
+Config = TypeVar("Config")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A settings object as plain JSON values."""
+    return {name: _plain(value) for name, value in asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """The settings object of which `to_dict` made these values; what is missing gets its default.
+
+    Raises:
+        UsageError: a setting is unknown, has another type, or is not allowed.
+        TypeError: one that has no default is missing.
+    """
+    hints = get_type_hints(kind)
+    if unknown := sorted(values.keys() - hints.keys()):
+        raise UsageError(f"unknown setting {unknown[0]!r}")
+    return kind(**{name: _parsed(name, value, hints[name]) for name, value in values.items()})
+
+
+def _parsed(name: str, value: Any, hint: Any) -> Any:
+    kinds = get_args(hint) or (hint,)
+    for kind in kinds:
+        if is_dataclass(kind) and isinstance(value, dict):
+            return from_dict(kind, value)  # type: ignore[arg-type]
+        if kind in (Path, float) and type(value) in ((str,) if kind is Path else (int,)):
+            return kind(value)
+        # Not isinstance alone: True is an int.
+        if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+            return value
+    allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+    raise UsageError(f"{name.replace('_', ' ')} must be {allowed}, got {value!r}")

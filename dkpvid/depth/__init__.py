@@ -1,0 +1,1 @@
+"""Depth maps, and the networks that make them."""

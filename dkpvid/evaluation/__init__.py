@@ -1,0 +1,1 @@
+"""Annotated sets, and the measures."""

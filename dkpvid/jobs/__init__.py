@@ -1,0 +1,1 @@
+"""The jobs, one a command; they never import each other."""

@@ -1,0 +1,292 @@
+"""`track`: find the keypoints in every frame of a video, smooth them over time, write and draw them."""
+
+import hashlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from dkpvid import __version__
+from dkpvid.checkpoint import Weights
+from dkpvid.config import TrackConfig
+from dkpvid.config_json import to_dict
+from dkpvid.coordinates import Region, Regions
+from dkpvid.devices import choose_device, computes_bfloat16
+from dkpvid.errors import VideoError
+from dkpvid.files import identity
+from dkpvid.formats.schema import TrackHeader, to_json
+from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
+from dkpvid.tracking.detect import FRAMES_AHEAD, Detector, confidence_from_covariance, detect, keypoint_names
+from dkpvid.tracking.joints import JointMap
+from dkpvid.tracking.journal import Journal, check_same_frames
+from dkpvid.tracking.render import AnnotatedVideo
+from dkpvid.tracking.smoothing import Smoother, kept_back, make_smoother
+from dkpvid.tracking.windows import LOOKAHEAD, cut_at_jumps, follow
+from dkpvid.video.reader import VideoReader
+from dkpvid.video.sources import find_source
+
+
+@runtime_checkable
+class TrackSink(Protocol):
+    """Takes a track piece by piece; the classes of `dkpvid.formats` do."""
+
+    def write(self, track: Track) -> None:
+        """Append the frames that follow the ones written before."""
+
+    def close(self, lost: Sequence[LostPacket]) -> None:
+        """Complete the output."""
+
+    def abort(self) -> None:
+        """Give the output up; nothing happens when it is complete."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedVideo:
+    """What came out of one video."""
+
+    header: TrackHeader
+    track: Track
+    """Keypoints only, never frames: a kilobyte or less a frame."""
+    lost: tuple[LostPacket, ...]
+    is_stopped: bool
+    """True when tracking was asked to stop before the end of the video."""
+
+
+class Tracker:
+    """A model on a device with settings, ready for videos.
+
+    Args:
+        weights: The model; see `dkpvid.checkpoint.load_weights`.
+        config: How to track.
+        joints: Gives named joints besides the keypoints; see `dkpvid.tracking.joints.load_joints`.
+
+    Raises:
+        UsageError: the device or the runtime is not there.
+    """
+
+    def __init__(self, weights: Weights, config: TrackConfig, joints: JointMap | None = None) -> None:
+        self.weights = weights
+        self.config = config
+        self.joints = joints
+        device = choose_device(config.device)
+        precision = "bf16" if config.half and computes_bfloat16(device) else "32"
+        self.detector = Detector(weights, device, precision, config.runtime)
+
+    def open(self, source: str | Path, should_stop: Callable[[], bool] = lambda: False) -> VideoReader:
+        """The video, ready to be read; see `VideoReader`."""
+        config = self.config
+        return VideoReader(
+            source,
+            stream=config.stream,
+            apply_rotation=config.apply_rotation,
+            deinterlace=config.deinterlace,
+            start_seconds=config.start_seconds,
+            end_seconds=config.end_seconds,
+            should_stop=should_stop,
+        )
+
+    def fingerprint(self, source: str | Path) -> str:
+        """The same for the same video, model and settings: 64 hexadecimal digits.
+
+        A file counts as the same by its size and time of change, so that no long video must be read for it.
+        """
+        settings = to_dict(self.config)
+        del settings["device"]
+        joints = self.joints and self.joints.digest
+        key = to_json([__version__, identity(source), self.weights.sha256, settings, joints])
+        return hashlib.sha256(key.encode()).hexdigest()
+
+    def frames_in_flight(self, info: VideoInfo) -> int:
+        """Most frames of a video that have been decoded and whose smoothed keypoints are not known yet."""
+        waiting = kept_back(self.config.smoothing, info.average_fps)
+        placed = LOOKAHEAD if self.config.region == "auto" else 0
+        return waiting + placed + self.config.batch_size + FRAMES_AHEAD
+
+    def header(self, info: VideoInfo) -> TrackHeader:
+        """What an output says about this video, this model and these settings."""
+        return TrackHeader(
+            source=info,
+            model_name=self.weights.name,
+            model_sha256=self.weights.sha256,
+            model_config=to_dict(self.weights.config),
+            keypoints=keypoint_names(self.weights.config.num_keypoints),
+            skeleton=self.weights.edge_map.skeleton,
+            smoothing=self.config.smoothing,
+            joints=self.joints.names if self.joints else (),
+            region=self._region(info),
+            region_moves=self.config.region == "auto",
+            fingerprint=self.fingerprint(info.path),
+        )
+
+    def stream(
+        self,
+        frames: Iterator[Frame],
+        info: VideoInfo,
+        journal: Journal | None = None,
+        on_batch: Callable[[int], None] = lambda done: None,
+    ) -> Generator[Track, None, None]:
+        """Smoothed pieces of the track, in order, each as soon as it is final.
+
+        Args:
+            frames: Used by another thread, until this iterator is exhausted or closed.
+            info: About the video.
+            journal: See `track_video`.
+            on_batch: Called with the number of frames looked at so far.
+        """
+        area = self._region(info) or Region(0, 0, info.width, info.height)
+        if self.config.region == "auto":
+            frames = follow(frames)
+        smoother: Smoother | None = None
+        num_done = 0
+        with closing(self._detections(frames, self._region(info), journal)) as found:
+            for piece, is_start in cut_at_jumps(found):
+                num_done += len(piece)
+                on_batch(num_done)
+                if smoother is None or is_start:
+                    # What is known of one subject says nothing about the next.
+                    if smoother is not None and (final := smoother.finish()) is not None:
+                        yield self._finished(final, area)
+                    scale = _scale_px(piece, area)
+                    smoother = make_smoother(self.config.smoothing, scale, info.average_fps)
+                if (final := smoother.push(piece)) is not None:
+                    yield self._finished(final, area)
+        if smoother is not None and (final := smoother.finish()) is not None:
+            yield self._finished(final, area)
+
+    def _detections(
+        self, frames: Iterator[Frame], region: Region | None, journal: Journal | None
+    ) -> Generator[Track, None, None]:
+        """What is found in the frames, batch by batch: first what the journal knows, then the rest."""
+        for known in journal.batches if journal else []:
+            again = list(islice(frames, len(known)))
+            check_same_frames(known, again)
+            yield replace(known, flags=tuple(frame.flags for frame in again))
+        found = detect(
+            self.detector,
+            frames,
+            region=region,
+            batch_size=self.config.batch_size,
+            stride=self.config.stride,
+            min_confidence=self.config.min_confidence,
+        )
+        with closing(found):
+            for piece in found:
+                if journal:
+                    journal.append(piece)
+                yield piece
+
+    def _finished(self, track: Track, area: Region) -> Track:
+        regions = area if track.region is None else track.region
+        track = _rate_filled(track, regions)
+        if self.joints is None:
+            return track
+        xy, covariance = self.joints.apply(track, regions)
+        confidence = confidence_from_covariance(covariance, regions)
+        return replace(track, joints=Track(track.index, track.time_seconds, xy, confidence, covariance))
+
+    def _region(self, info: VideoInfo) -> Region | None:
+        region = self.config.region
+        return region.clipped(info.width, info.height) if isinstance(region, Region) else None
+
+
+def _scale_px(first: Track, area: Region) -> float:
+    """What a smoother measures lengths by: the region's longer side, in its first frame when it moves.
+
+    It is fixed, as a length of the subject is: a window that grows with an outstretched arm makes nobody
+    faster.
+    """
+    size = [area.width, area.height] if first.region is None else first.region[0, 2:]
+    return float(max(size))
+
+
+def _rate_filled(track: Track, area: Regions) -> Track:
+    """Where the smoother bridged a missing detection, its covariance tells how far that is to be trusted."""
+    if track.raw_xy is None:
+        return track
+    is_filled = np.isnan(track.raw_xy).any(axis=2) & np.isfinite(track.xy).all(axis=2)
+    filled_confidence = confidence_from_covariance(track.covariance, area)
+    return replace(track, confidence=np.where(is_filled, filled_confidence, track.confidence))
+
+
+def track_video(
+    source: str | Path,
+    tracker: Tracker,
+    make_sinks: Callable[[TrackHeader], Iterable[TrackSink]],
+    *,
+    journal: Journal | None = None,
+    on_frame: Callable[[int, VideoInfo], None] = lambda done, info: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrackedVideo:
+    """Track one video from start to end, feeding the outputs as it goes.
+
+    Args:
+        source: A video file, a folder of frames, a strip, a GIF, a URL, the number of a camera, or `-` for
+            standard input.
+        tracker: The model.
+        make_sinks: Makes the outputs once the video is open. They are completed when the video ends, or when
+            tracking is stopped; after an error they are aborted.
+        journal: Remembers the detections; those that are in it already are not made again.
+        on_frame: Called with the number of frames looked at so far.
+        should_stop: Asked before every frame, and while one is waited for; what came before is completed.
+
+    Raises:
+        VideoError: the video cannot be read, or holds no frame.
+    """
+    with tracker.open(source, should_stop) as reader, ExitStack() as after_error:
+        header = tracker.header(reader.info)
+        sinks = []
+        for sink in make_sinks(header):
+            after_error.callback(sink.abort)
+            sinks.append(sink)
+        feed = _Feed(
+            reader, [sink for sink in sinks if isinstance(sink, AnnotatedVideo)], journal, should_stop
+        )
+        pieces: list[Track] = []
+        found = tracker.stream(iter(feed), reader.info, journal, lambda done: on_frame(done, reader.info))
+        with closing(found):
+            for piece in found:
+                pieces.append(piece)
+                for sink in sinks:
+                    sink.write(piece)
+        lost = tuple(reader.lost)
+        if not pieces:
+            name = find_source(source).name
+            raise VideoError(f"{name}: {_why_empty(lost, feed.is_stopped)}")
+        for sink in sinks:
+            sink.close(lost)
+        return TrackedVideo(header, Track.concatenate(pieces), lost, feed.is_stopped)
+
+
+@dataclass(eq=False)
+class _Feed:
+    """The frames of a video on their way to the detector."""
+
+    reader: VideoReader
+    drawings: Sequence[AnnotatedVideo]
+    """What frames are shown to before anybody has looked at them."""
+    journal: Journal | None
+    should_stop: Callable[[], bool]
+    is_stopped: bool = False
+    """True once it was asked to stop."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self.reader:
+            if self.should_stop():
+                break
+            for drawing in self.drawings:
+                drawing.keep(frame)
+            yield frame
+        # Where data is waited for, the reader itself ends on request.
+        self.is_stopped = self.should_stop()
+        if self.is_stopped and self.journal:
+            self.journal.close()
+
+
+def _why_empty(lost: Sequence[LostPacket], is_stopped: bool) -> str:
+    if is_stopped:
+        return "stopped before its first frame"
+    return "no frame could be decoded" + (f" ({lost[0].reason})" if lost else "; check --start and --end")

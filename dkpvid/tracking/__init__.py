@@ -1,0 +1,1 @@
+"""From frames to a smooth track: detection, filters over time, the window that follows, the drawn video."""

@@ -1,0 +1,1 @@
+"""What the training jobs share: frames, losses, the loop, the run folder."""

@@ -15,7 +15,7 @@ from dkpvid.config import SmoothingConfig
 from dkpvid.coordinates import Region
 from dkpvid.errors import DataError, UsageError
 from dkpvid.formats.schema import SCHEMA, TrackHeader
-from dkpvid.shapes import Float
+from dkpvid.shapes import Float, Int
 from dkpvid.structures import LostPacket, Track, VideoInfo
 
 _HEADER_START = 1000
@@ -55,9 +55,7 @@ def read_track(path: Path) -> TrackFile:
             if not all(isinstance(frame, _Frame) for frame in frames):
                 raise ValueError("a frame is no frame record")
             lost = tuple(LostPacket(part["packet"], part["time"], part["reason"]) for part in end["lost"])
-            return TrackFile(
-                header, _track(frames, len(header.keypoints)), lost, end["frames"] == len(frames)
-            )
+            return TrackFile(header, _track(frames, header), lost, end["frames"] == len(frames))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except RecursionError:
@@ -89,22 +87,30 @@ class _Frame(NamedTuple):
     covariance: ndarray | None
     region: list[int] | None
     flags: tuple[str, ...]
+    joints: ndarray | None
+    joints_covariance: ndarray | None
 
 
 def _compact(record: dict[str, Any]) -> dict[str, Any] | _Frame:
     """Shrink a frame record as soon as it is parsed: a long document would not fit in memory otherwise."""
     if record.get("type") != "frame":
         return record
-    points = record["keypoints"]
+    keypoints = _points(record["keypoints"])
     return _Frame(
         frame=record["frame"],
         time=record["time"],
-        keypoints=_array(points and [(point["x"], point["y"], point["confidence"]) for point in points], 3),
+        keypoints=keypoints,
         raw=_array(record.get("raw"), 2),
         covariance=_array(record.get("covariance"), 3),
         region=record.get("region"),
         flags=tuple(record.get("flags", ())),
+        joints=_points(record.get("joints")),
+        joints_covariance=_array(record.get("joints_covariance"), 3),
     )
+
+
+def _points(points: list[Any] | None) -> ndarray | None:
+    return _array(points and [(point["x"], point["y"], point["confidence"]) for point in points], 3)
 
 
 def _array(rows: list[Any] | None, width: int) -> ndarray | None:
@@ -196,8 +202,8 @@ def _fraction(text: str, separator: str) -> Fraction:
     return Fraction(int(match[1]), int(match[2]))
 
 
-def _track(frames: list[_Frame], num_keypoints: int) -> Track:
-    keypoints = _stack([frame.keypoints for frame in frames], (num_keypoints, 3))
+def _track(frames: list[_Frame], header: TrackHeader) -> Track:
+    keypoints = _stack([frame.keypoints for frame in frames], (len(header.keypoints), 3))
     raw = [frame.raw for frame in frames]
     regions = [frame.region for frame in frames if frame.region is not None]
     if not all(isinstance(flag, str) for frame in frames for flag in frame.flags):
@@ -205,17 +211,27 @@ def _track(frames: list[_Frame], num_keypoints: int) -> Track:
     time_seconds = np.array([frame.time for frame in frames], dtype=float)
     if not np.isfinite(time_seconds).all():
         raise ValueError("a frame has no time")
+    index = np.array([frame.frame for frame in frames], dtype=np.int64)
     return Track(
-        index=np.array([frame.frame for frame in frames], dtype=np.int64),
+        index=index,
         time_seconds=time_seconds,
         xy=keypoints[..., :2],
         # A frame without keypoints has no confidence in the file, and is nothing to trust.
         confidence=np.nan_to_num(keypoints[..., 2]),
-        covariance=_stack([frame.covariance for frame in frames], (num_keypoints, 3)),
-        raw_xy=_stack(raw, (num_keypoints, 2)) if any(part is not None for part in raw) else None,
+        covariance=_stack([frame.covariance for frame in frames], (len(header.keypoints), 3)),
+        raw_xy=_stack(raw, (len(header.keypoints), 2)) if any(part is not None for part in raw) else None,
         region=np.array(regions, dtype=np.int64) if regions else None,
         flags=tuple(frame.flags for frame in frames) if any(frame.flags for frame in frames) else (),
+        joints=_joints(frames, index, time_seconds, len(header.joints)) if header.joints else None,
     )
+
+
+def _joints(
+    frames: list[_Frame], index: Int[ndarray, " frame"], time_seconds: Float[ndarray, " frame"], count: int
+) -> Track:
+    joints = _stack([frame.joints for frame in frames], (count, 3))
+    covariance = _stack([frame.joints_covariance for frame in frames], (count, 3))
+    return Track(index, time_seconds, joints[..., :2], np.nan_to_num(joints[..., 2]), covariance)
 
 
 def _stack(parts: list[ndarray | None], shape: tuple[int, int]) -> Float[ndarray, "frame keypoint value"]:

@@ -65,6 +65,15 @@ def test_a_moving_region_is_read_back(rng: np.random.Generator, tmp_path: Path) 
     np.testing.assert_array_equal(found.track.region, regions)
 
 
+def test_named_joints_are_read_back(rng: np.random.Generator, tmp_path: Path) -> None:
+    joints = replace(make_track(rng, num_keypoints=2), raw_xy=None, flags=())
+    header = replace(make_header(), joints=("nose", "tail"))
+    write_lines(tmp_path / "a.jsonl", replace(make_track(rng), joints=joints), header)
+    found = read_track(tmp_path / "a.jsonl").track.joints
+    assert found is not None
+    assert_same_track(found, joints)
+
+
 def test_cut_lines_are_read_and_told(rng: np.random.Generator, tmp_path: Path) -> None:
     track, header = make_track(rng), make_header()
     path = tmp_path / "a.dkp.jsonl"

@@ -1,11 +1,9 @@
 """The pages: all in one file, nothing fetched, nothing from outside taken for markup, and they work."""
 
-import html
 import json
 import os
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,10 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from typer.testing import CliRunner
 
-from dkpvid.cli import app
 from dkpvid.config import ModelConfig, TrainConfig
 from dkpvid.models.autolink import AutoLink
 from dkpvid.pages.run import _ticks, write_run_report
@@ -27,7 +22,6 @@ from dkpvid.structures import LostPacket, Track
 from dkpvid.training.fitting import reconstruct
 from dkpvid.training.runs import Run
 from tests.formats.test_schema import make_header, make_track
-from tests.video.clips import make_clip
 
 HOSTILE = "</script><script>window.harm = 1</script><img src=x onerror='window.harm=1'>\"&'"
 SKELETON = [(0, 1, 1.0), (0, 2, 0.1), (1, 2, 0.5)]
@@ -73,23 +67,6 @@ def assert_fetches_nothing(page: Page) -> None:
         for name in ("src", "href", "srcset", "action", "xlink:href"):
             assert (attributes.get(name) or "data:").startswith("data:")
     assert not re.search(r"url\(|@import", " ".join(page.texts["style"]))
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run folder with three previews and thirty logged steps."""
-    folder = tmp_path / "mice"
-    (folder / "preview").mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"steps": 300, "model": {"num_keypoints": 3}}))
-    lines = [{"step": 10 * i, "loss": 2 + 1 / i, "perceptual": float(i)} for i in range(1, 31)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for step in (100, 200, 300):
-        Image.new("RGB", (16, 8)).save(folder / f"preview/{step:06d}.png")
-        # The last keypoint moves by less than a cell of the heatmap, 2 / 32.
-        keypoints = [[[-0.5 + 0.1 * i, 0], [0.5, 0.3 * i], [0.02 * i, 0.9]] for i in range(4)]
-        found = {"keypoints": keypoints, "heatmap_size": 32}
-        (folder / f"preview/{step:06d}.json").write_text(json.dumps(found))
-    return folder
 
 
 def test_a_run_is_seen_in_one_file(run: Path) -> None:
@@ -248,103 +225,3 @@ def test_round_ticks() -> None:
     assert _ticks(0.0, 1.0) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert _ticks(-3.0, 14.0) == [0.0, 5.0, 10.0]
     assert _ticks(1e-9, 2e-9) == pytest.approx([1e-9, 1.2e-9, 1.4e-9, 1.6e-9, 1.8e-9, 2e-9])
-
-
-# --- In a browser -------------------------------------------------------------------------------------------
-
-
-def browse(path: Path, script: str, folder: Path) -> Any:
-    """What a script that is added to the page puts into `answer`, in headless Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        message = "chromium is not installed: the pages cannot be seen at work"
-        if "chromium" in os.environ.get("DKPVID_REQUIRE", "").split(","):
-            pytest.fail(message)
-        pytest.skip(message)
-    watch = "<script>const errors = []; window.onerror = (text) => errors.push(text);</script></head>"
-    tell = (
-        f"<script>const tell = (answer) => document.title = JSON.stringify(answer);{script}</script></body>"
-    )
-    probe = path.with_suffix(".probe.html")
-    text = path.read_text(encoding="utf-8").replace("</head>", watch).replace("</body>", tell)
-    # The page of a run allows no scripts at all.
-    policy = "style-src 'unsafe-inline'; "
-    text = text.replace(f'{policy}"', f"{policy}script-src 'unsafe-inline'\"")
-    probe.write_text(text, encoding="utf-8")
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    done = subprocess.run(
-        [chromium, *options, "--virtual-time-budget=20000", "--dump-dom", probe.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    title = re.search(r"<title>(.*?)</title>", done.stdout, re.S)
-    assert title, done.stderr
-    return json.loads(html.unescape(title[1]))
-
-
-INK = """
-const ink = (canvas) => {
-  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-  return pixels.filter(Boolean).length;
-};
-"""
-
-
-def test_the_video_and_its_keypoints_show_the_same_frame(tmp_path: Path, tiny_weights: Path) -> None:
-    clip = tmp_path / "clip.mp4"
-    clip.write_bytes(make_clip())
-    words = ["track", clip, "--report", "-o", tmp_path / "out", "--weights", tiny_weights, "--device", "cpu"]
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, done.stderr
-    assert "clip.dkp.html" in done.stderr
-    page = tmp_path / "out" / "clip.dkp.html"
-    script = (
-        INK
-        + """
-video.addEventListener("loadeddata", () => goTo(13));
-video.addEventListener("seeked", () => setTimeout(() => tell({
-  errors, frame, time: video.currentTime, address: video.currentSrc, missing: !$("missing").hidden,
-  inks: [canvas, ...document.querySelectorAll(".chart canvas")].map(ink),
-}), 200));
-"""
-    )
-    answer = browse(page, script, tmp_path)
-    assert answer["errors"] == [] and not answer["missing"]
-    assert answer["address"] == clip.as_uri()
-    assert answer["frame"] == 13 and 13 / 25 < answer["time"] < 14 / 25
-    assert all(count > 200 for count in answer["inks"])
-    # Without the source, the annotated video is shown.
-    clip.unlink()
-    answer = browse(page, script, tmp_path)
-    assert answer["address"] == (tmp_path / "out/clip.dkp.mp4").as_uri()
-    assert answer["frame"] == 13
-
-
-def test_hostile_names_do_nothing_in_a_browser(rng: np.random.Generator, tmp_path: Path) -> None:
-    path = tmp_path / "clip.dkp.html"
-    hostile_page(rng, path, source=tmp_path / "gone.mp4")
-    script = (
-        INK
-        + """
-setTimeout(() => { $("labels").click(); tell({
-  errors, harm: window.harm || 0, missing: !$("missing").hidden, names: labels[0], ink: ink(canvas),
-}); }, 500);
-"""
-    )
-    answer = browse(path, script, tmp_path)
-    assert answer["errors"] == [] and answer["harm"] == 0
-    assert answer["missing"] and answer["names"] == HOSTILE and answer["ink"] > 0
-
-
-def test_the_page_of_a_run_is_drawn(run: Path, tmp_path: Path) -> None:
-    write_run_report(run, SKELETON)
-    script = """
-window.addEventListener("load", () => tell([...document.querySelectorAll("img, svg")].map((item) => {
-  const box = item.getBoundingClientRect();
-  const isWhole = item.tagName !== "IMG" || item.naturalWidth === 16;
-  return [item.tagName, box.width > 100 && box.height > 20, isWhole];
-})));
-"""
-    answer = browse(run / "report.html", script, tmp_path)
-    assert sorted(answer) == [["IMG", True, True]] * 3 + [["svg", True, True]] * 3

@@ -33,6 +33,8 @@ from recipes.figure_motion import (
 __all__ = ["EDGES", "JOINTS", "MOTIONS", "Rendering", "Scene", "random_scene", "render", "render_clip"]
 
 BLEND_SECONDS = 0.5
+DEMO_SEED, DEMO_FPS = 11, 25
+"""Of the clip that the README and the tests use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,20 +284,25 @@ def dataset(
         typer.echo(f"{split}: {len(indices)} clips")
 
 
-@app.command()
-def demo(
-    path: Annotated[Path, typer.Argument(help="MP4 file to write.")],
-    seed: Annotated[int, typer.Option(help="Draws the person and the room.")] = 11,
-) -> None:
-    """Write the demo clip: 6 seconds, 640 x 360, 25 frames per second."""
-    scene = random_scene(
+def demo_scene(seed: int = DEMO_SEED) -> Scene:
+    """What the demo clip shows, 640 x 360."""
+    return random_scene(
         np.random.default_rng(seed),
         640,
         360,
         motions=("wave", "walk", "squat", "dance"),
         height_share=(0.8, 0.8),
     )
-    write_video(path, [frame.image for frame in render_clip(scene, 150, 25)], 25, crf=18)
+
+
+@app.command()
+def demo(
+    path: Annotated[Path, typer.Argument(help="MP4 file to write.")],
+    seed: Annotated[int, typer.Option(help="Draws the person and the room.")] = DEMO_SEED,
+) -> None:
+    """Write the demo clip: 6 seconds, 640 x 360, 25 frames per second."""
+    clip = render_clip(demo_scene(seed), 150, DEMO_FPS)
+    write_video(path, [frame.image for frame in clip], DEMO_FPS, crf=18)
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 

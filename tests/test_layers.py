@@ -25,6 +25,7 @@ ROWS = (
     {"tracking"},
     {"evaluation"},
     {"pages"},
+    {"labeling"},
     {"training"},
     {"depth"},
     # The jobs never import each other.

@@ -9,6 +9,7 @@ from dkpvid.cli.depth import depth
 from dkpvid.cli.distill import distill
 from dkpvid.cli.evaluate import evaluate
 from dkpvid.cli.export import export
+from dkpvid.cli.label import label
 from dkpvid.cli.track import track
 from dkpvid.cli.train import train
 
@@ -24,6 +25,7 @@ app.command("eval")(evaluate)
 app.command()(distill)
 app.command()(depth)
 app.command()(export)
+app.command()(label)
 
 
 @app.callback(invoke_without_command=True)

@@ -157,6 +157,9 @@ def _regression(
         scores = evaluate_regression(config, on_row=_follow(progress))
     for score in scores:
         console.print(_regression_table(score, PCK_THRESHOLDS))
+        for part in score.rounds:
+            error = _number(part.error_percent)
+            console.print(f"fitted on {part.count} frames, up to {part.name}: {error} % on all frames")
     if save_joints is not None:
         scores[0].joints.save(save_joints)
         console.print(f"joints -> {save_joints}", markup=False)
@@ -184,6 +187,7 @@ def _regression(
                 "keypoints": asdict(score.keypoints),
                 "untrained": asdict(score.untrained),
                 "mean_pose": asdict(score.mean_pose),
+                "rounds": [asdict(part) for part in score.rounds],
             }
             for score in scores
         ],

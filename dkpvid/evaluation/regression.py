@@ -7,7 +7,7 @@ from numpy import ndarray
 
 from dkpvid.evaluation.annotations import Annotations
 from dkpvid.evaluation.joint_metrics import bootstrap_interval, pck
-from dkpvid.shapes import Float
+from dkpvid.shapes import Bool, Float
 from dkpvid.tracking.joints import JointMap, fit_joints, split_folds
 
 PCK_THRESHOLDS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0)
@@ -56,6 +56,9 @@ class RegressionScores:
     """In pixels, each row by a map that was not fitted on it; NaN for training rows of a given split."""
     joints: JointMap
     """Fitted on all rows, or on the training rows of a given split."""
+    rounds: tuple[JointScore, ...] = ()
+    """Of labels that came in several rounds of `dkpvid label`: the error on all rows when fitted on those of
+    the first round, of the first two, and so on. `count` is how many rows that are."""
 
 
 def regress(
@@ -65,6 +68,7 @@ def regress(
     *,
     folds: int,
     seed: int,
+    usable: Bool[ndarray, " row"] | None = None,
 ) -> Float[ndarray, "row joint 2"]:
     """Predict each row's joints by a map that was fitted on other videos.
 
@@ -75,18 +79,22 @@ def regress(
             of different sizes go together.
         folds: How many parts to hold out in turn.
         seed: Deals them out.
+        usable: Rows that may be fitted on; None = all. The others are still predicted.
 
     Returns:
-        In pixels; NaN for the training rows of a given split.
+        In pixels; NaN for the training rows of a given split, and where fewer than two rows may be fitted on.
     """
     joints = (annotations.xy + 0.5) / size[:, None]
     predicted = np.full(annotations.xy.shape, np.nan)
     given = annotations.is_test
     for test in split_folds(annotations.groups, folds, seed) if given is None else [given]:
+        train = ~test if usable is None else ~test & usable
+        if usable is not None and train.sum() < 2:
+            continue
         fitted = fit_joints(
-            keypoints[~test],
-            joints[~test],
-            annotations.groups[~test],
+            keypoints[train],
+            joints[train],
+            annotations.groups[train],
             names=annotations.names,
             model_sha256="",
             seed=seed,

@@ -1,8 +1,9 @@
 """`eval`: detect on an annotated set, and score what a linear map makes of the keypoints."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,16 @@ from dkpvid.evaluation.labels import read_annotations
 from dkpvid.evaluation.paper_metrics import deepfashion_pck, human36m_error, taichi_error
 from dkpvid.evaluation.paper_sets import read_paper_set
 from dkpvid.evaluation.pictures import read_rows
-from dkpvid.evaluation.regression import RegressionScores, regress, regress_to_mean, score_regression
+from dkpvid.evaluation.regression import (
+    JointScore,
+    RegressionScores,
+    regress,
+    regress_to_mean,
+    score_regression,
+)
+from dkpvid.labeling.folder import rounds_of
 from dkpvid.models.detector import KeypointDetector
-from dkpvid.shapes import Float
+from dkpvid.shapes import Float, Int
 from dkpvid.tracking.detect import Detector
 from dkpvid.tracking.joints import fit_joints, to_shares
 from dkpvid.video.resize import to_square
@@ -100,9 +108,11 @@ def evaluate_regression(
     """
     models = [load_weights(source) for source in config.weights]
     annotations = read_annotations(config.data, config.videos)
+    rounds = rounds_of([source.path for source in annotations.sources], config.data)
     untrained = [random_weights(weights, config.seed) for weights in models]
     found = detect_rows(annotations, [*models, *untrained], config, on_row)
-    size, split = found[0].size, {"folds": config.folds, "seed": config.seed}
+    size = found[0].size
+    split: dict[str, Any] = {"folds": config.folds, "seed": config.seed}
     is_fitted = np.ones(len(annotations), bool) if annotations.is_test is None else ~annotations.is_test
     mean_pose = regress_to_mean(annotations, size, **split)
     results = []
@@ -127,9 +137,27 @@ def evaluate_regression(
                 annotations=annotations,
                 predicted=predicted,
                 joints=joints,
+                rounds=_score_rounds(trained.shares, annotations, size, config, rounds),
             )
         )
     return tuple(results)
+
+
+def _score_rounds(
+    keypoints: Float[ndarray, "row keypoint 2"],
+    annotations: Annotations,
+    size: Float[ndarray, "row 2"],
+    config: EvalConfig,
+    rounds: Int[ndarray, " row"],
+) -> tuple[JointScore, ...]:
+    """What each round of labels gained, all measured on the same rows; nothing where there was one round."""
+    scores = []
+    for last in sorted(set(rounds.tolist())) if len(set(rounds.tolist())) > 1 else ():
+        usable = rounds <= last
+        predicted = regress(keypoints, annotations, size, folds=config.folds, seed=config.seed, usable=usable)
+        total = score_regression(annotations, predicted, config.seed).total
+        scores.append(replace(total, name=f"round {last}", count=int(usable.sum())))
+    return tuple(scores)
 
 
 def random_weights(weights: Weights, seed: int) -> Weights:

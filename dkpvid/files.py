@@ -18,18 +18,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dkpvid"
 
 
-def identity(path: str | Path) -> list[list[str | int]]:
-    """What tells files apart without reading them: names, sizes and times of change in nanoseconds.
-
-    Args:
-        path: A file, or a folder of files; anything else, such as a URL, has no identity and gives [].
-    """
-    path = Path(path)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    facts = [(file.name, file.stat()) for file in files if file.is_file()]
-    return [[name, fact.st_size, fact.st_mtime_ns] for name, fact in facts]
-
-
 def temporary_beside(path: Path) -> Path:
     """A new, empty file in the same folder, to be given to `put_in_place` when it is written.
 

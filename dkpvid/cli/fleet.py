@@ -71,7 +71,7 @@ def run_elsewhere(recipe: Recipe, job: Job) -> tuple[int, str]:
         with redirect_stderr(said):
             code = run_job(job, _tracker(recipe), manner, stop=[])
     except DkpvidError as error:  # of this process alone, such as a missing device
-        return error.exit_code, f"error: {printable(job.name)}: {error}\n"
+        return error.exit_code, f"error: {printable(job.source.name)}: {error}\n"
     return code, said.getvalue()
 
 
@@ -93,7 +93,7 @@ def run_fleet(address: str, jobs: Sequence[Job], recipe: Recipe, stop: list[int]
     remarks: dict[int, str] = {}
 
     def note(number: int, result: tuple[int, str] | None) -> None:
-        source = printable(jobs[number].name)
+        source = printable(jobs[number].source.name)
         died = f"error: {source}: its process died {MAX_RETRIES + 1} times; track it alone to see why\n"
         codes[number], remarks[number] = result or (DataError.exit_code, died)
         progress.update(len(codes))

@@ -4,21 +4,20 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from dkpvid.cli.claims import claim, give_up, owner
 from dkpvid.cli.plan import Job
 from dkpvid.cli.progress import ProgressReport
 from dkpvid.cli.shared import EXIT_PARTIAL, say
 from dkpvid.drawing import DrawStyle
-from dkpvid.errors import DataError, DkpvidError, printable
+from dkpvid.errors import DataError, DkpvidError, UsageError, printable
 from dkpvid.files import remove_leftovers
 from dkpvid.formats import FORMATS, JsonLinesStream
 from dkpvid.formats.reading import read_fingerprint
 from dkpvid.formats.schema import TrackHeader
-from dkpvid.video.inputs import comes_once
 
 if TYPE_CHECKING:
     from dkpvid.jobs.track import TrackedVideo, Tracker, TrackSink
@@ -31,10 +30,12 @@ class Manner:
 
     style: DrawStyle
     crf: int
+    overwrite: bool = False
+    """Replace outputs even where nothing tells that they were made from the same source."""
     skip_existing: bool = False
     """Leave outputs alone that are there already, for the same video, model and settings."""
     resume: bool = False
-    """Go on where a run was interrupted; outputs that are complete are skipped."""
+    """Go on where a run was interrupted."""
     quiet: bool = False
 
     def drawing_mark(self, fingerprint: str) -> str:
@@ -58,6 +59,7 @@ def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> in
         return 0
     tracked: TrackedVideo | None = None
     try:
+        _take_name(job, manner)
         tracked, drawing = _track(job, tracker, manner, stop)
         if job.video_path and not drawing:
             drawing = _draw(job, tracked, tracker, manner, stop)
@@ -74,9 +76,12 @@ def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> in
         return EXIT_PARTIAL if tracked else error.exit_code
     except OSError as error:
         # The second name, when there is one, is the final name of a file that was to be renamed.
-        place = error.filename2 or error.filename or job.name
+        place = error.filename2 or error.filename or job.source.name
         say(f"error: {place}: {error.strerror}; choose another folder with -o")
         return EXIT_PARTIAL if tracked else DataError.exit_code
+    finally:
+        if job.stem and not any(path.exists() for path in [*job.paths, job.journal_path] if path):
+            give_up(job.stem)
     if job.journal_path and not stop:
         job.journal_path.unlink(missing_ok=True)
     return _report(job, tracked, drawing, manner)
@@ -86,16 +91,35 @@ def _can_be_skipped(job: Job, tracker: "Tracker", manner: Manner) -> bool:
     """See what an earlier run left: complete outputs, or pieces of them, which are removed."""
     if not (manner.skip_existing or manner.resume):
         return False
-    if is_done(job, tracker.fingerprint(job.source), manner):
+    if job.source.comes_once:
+        say(f"{job.source.name}: comes once, so it is neither resumed nor skipped")
+    elif manner.skip_existing and is_done(job, tracker.fingerprint(job.source), manner):
         if not manner.quiet:
-            say(f"{job.name}: skipped, its outputs are complete")
+            say(f"{job.source.name}: skipped, its outputs are complete")
         return True
     for path in job.paths:
         remove_leftovers(path)
     return False
 
 
-def is_done(job: Job, fingerprint: str, manner: Manner) -> bool:
+def _take_name(job: Job, manner: Manner) -> None:
+    """Make the outputs' name the source's own.
+
+    Raises:
+        UsageError: there are outputs of which nobody knows whose they are, or the name is taken.
+    """
+    if job.stem is None:
+        return
+    existing = next((path for path in job.paths if path.exists() or path.is_symlink()), None)
+    if existing and not manner.overwrite and (job.source.comes_once or owner(job.stem) is None):
+        raise UsageError(
+            f"{existing} exists, and may be of something else than {job.source.name}; pass --overwrite to "
+            "replace it, or choose another folder with -o"
+        )
+    claim(job.stem, job.source)
+
+
+def is_done(job: Job, fingerprint: str | None, manner: Manner) -> bool:
     """Whether all outputs of a job are there, made from the same video with the same model and settings.
 
     JSON, JSON Lines and MP4 tell of themselves what they were made from; other formats are trusted when one
@@ -103,7 +127,7 @@ def is_done(job: Job, fingerprint: str, manner: Manner) -> bool:
     """
     from dkpvid.video.writer import read_comment
 
-    if not job.paths or not all(path.exists() for path in job.paths):
+    if fingerprint is None or not job.paths or not all(path.exists() for path in job.paths):
         return False
     told = [
         read_fingerprint(path) == fingerprint
@@ -130,7 +154,7 @@ def _track(
         nonlocal drawing
         info = header.source
         for remark in () if manner.quiet else info.remarks:
-            say(f"warning: {job.name}: {remark}")
+            say(f"warning: {job.source.name}: {remark}")
         if job.stem is None:
             yield JsonLinesStream(sys.stdout, header)
             return
@@ -138,18 +162,19 @@ def _track(
         for name, path in zip(job.formats, job.data_paths, strict=True):
             yield FORMATS[name](path, header)
         if job.video_path and (not info.can_reopen or fits_in_memory(info, tracker.frames_in_flight(info))):
-            drawing = _new_drawing(job.video_path, header, manner)
+            drawing = _new_drawing(job, header, manner)
             yield drawing
 
     journal = None
-    if job.journal_path and not comes_once(job.source):
+    fingerprint = tracker.fingerprint(job.source)
+    if job.journal_path and fingerprint:
         journal = Journal(
             job.journal_path,
-            tracker.fingerprint(job.source),
+            fingerprint,
             batch_size=tracker.config.batch_size,
             resume=manner.resume,
         )
-    with ProgressReport(printable(f"tracking {job.name}"), "frames", None, manner.quiet) as progress:
+    with ProgressReport(printable(f"tracking {job.source.name}"), "frames", None, manner.quiet) as progress:
         tracked = track_video(
             job.source,
             tracker,
@@ -174,11 +199,11 @@ def _draw(
     num_requests = len(stop)
     with (
         ProgressReport(
-            printable(f"drawing {job.name}"), "frames", len(tracked.track), manner.quiet
+            printable(f"drawing {job.source.name}"), "frames", len(tracked.track), manner.quiet
         ) as progress,
         tracker.open(job.source, lambda: len(stop) > num_requests) as reader,
     ):
-        drawing = _new_drawing(job.video_path, tracked.header, manner)
+        drawing = _new_drawing(job, tracked.header, manner)
         redraw(
             reader,
             tracked.track,
@@ -194,22 +219,25 @@ def _write_report(job: Job, tracked: "TrackedVideo") -> None:
         return
     from dkpvid.pages.track import write_track_report
 
-    source = Path(job.source)
+    source = job.source.file
     write_track_report(
         job.report_path,
         tracked.header,
         tracked.track,
         tracked.lost,
-        source=source if source.is_file() else None,
+        source=source if source and source.is_file() else None,
         annotated=job.video_path,
     )
 
 
-def _new_drawing(path: Path, header: TrackHeader, manner: Manner) -> "AnnotatedVideo":
+def _new_drawing(job: Job, header: TrackHeader, manner: Manner) -> "AnnotatedVideo":
     from dkpvid.tracking.render import AnnotatedVideo
 
     mark = manner.drawing_mark(header.fingerprint or "")
-    return AnnotatedVideo(path, header, manner.style, crf=manner.crf, comment=mark)
+    assert job.video_path is not None
+    return AnnotatedVideo(
+        job.video_path, header, manner.style, sound=job.source.file, crf=manner.crf, comment=mark
+    )
 
 
 def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None", manner: Manner) -> int:
@@ -219,8 +247,8 @@ def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None",
     if tracked.lost:
         first = tracked.lost[0]
         say(
-            f"warning: {job.name}: {len(tracked.lost)} damaged part(s) passed over, the first at packet "
-            f"{first.packet} ({first.reason}); {len(tracked.track)} frame(s) tracked",
+            f"warning: {job.source.name}: {len(tracked.lost)} damaged part(s) passed over, the first at "
+            f"packet {first.packet} ({first.reason}); {len(tracked.track)} frame(s) tracked",
         )
         return EXIT_PARTIAL
     if not manner.quiet:
@@ -228,7 +256,7 @@ def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None",
         info = tracked.header.source
         turned = [f"turned by {info.rotation_degrees} degrees"] if info.rotation_degrees else []
         turned += ["mirrored"] if info.is_mirrored else []
-        name = f"{job.name} ({', '.join(turned)})" if turned else job.name
+        name = f"{job.source.name} ({', '.join(turned)})" if turned else job.source.name
         say(f"{name}: {len(tracked.track)} frame(s) -> {written or 'stdout'}")
     return 0
 

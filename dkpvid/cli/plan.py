@@ -4,27 +4,23 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dkpvid.cli.claims import own_stem
 from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS, check_format
-from dkpvid.video.inputs import TRACK_REPORT_SUFFIX, VIDEO_OUTPUT_SUFFIX, expand_inputs, output_stems
-from dkpvid.video.sources import find_source
+from dkpvid.video.inputs import TRACK_REPORT_SUFFIX, VIDEO_OUTPUT_SUFFIX, expand_inputs
+from dkpvid.video.sources import Source
 
 
 @dataclass(frozen=True)
 class Job:
     """One video and what is to be written of it."""
 
-    source: str
+    source: Source
     stem: Path | None
     """Where the outputs go, without their suffixes; None = JSON Lines to stdout."""
     formats: tuple[str, ...]
     with_video: bool
     with_report: bool = False
-
-    @property
-    def name(self) -> str:
-        """What messages call the video."""
-        return find_source(self.source).name
 
     @property
     def data_paths(self) -> list[Path]:
@@ -77,11 +73,12 @@ def plan(
         check_format(name)
     if output != "-":
         check_folder(Path(output))
-    sources = expand_inputs(inputs, recursive)
-    jobs = [
-        Job(source, None if output == "-" else Path(output) / stem, names, video, report)
-        for source, stem in zip(sources, output_stems(sources), strict=True)
-    ]
+    jobs: list[Job] = []
+    stems: set[Path] = set()
+    for source in expand_inputs(inputs, recursive):
+        stem = None if output == "-" else own_stem(Path(output), source, stems)
+        jobs.append(Job(source, stem, names, video, report))
+        stems |= {stem} if stem else set()
     for path in (path for job in jobs for path in job.paths):
         if (path.exists() or path.is_symlink()) and not may_exist:
             raise UsageError(

@@ -14,7 +14,7 @@ from dkpvid.config import SmoothingConfig, TrackConfig
 from dkpvid.drawing import DrawStyle
 from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS
-from dkpvid.video.inputs import comes_once, parse_region
+from dkpvid.video.inputs import parse_region
 
 
 def track(
@@ -124,11 +124,18 @@ def track(
             min_confidence=min_confidence,
             smoothing=SmoothingConfig(smooth, smooth_strength),  # type: ignore[arg-type]
         )
-        manner = Manner(DrawStyle.from_names(draw), crf, skip_existing, resume, quiet)
+        manner = Manner(
+            DrawStyle.from_names(draw),
+            crf,
+            overwrite=overwrite,
+            skip_existing=skip_existing or resume,
+            resume=resume,
+            quiet=quiet,
+        )
         may_exist = overwrite or skip_existing or resume
         jobs = plan(inputs, output, formats, video, recursive, may_exist, report)
         recipe = Recipe(weights, config, joints, manner)
-        if ray is not None and (output == "-" or any(comes_once(job.source) for job in jobs)):
+        if ray is not None and (output == "-" or any(job.source.comes_once for job in jobs)):
             raise UsageError("--ray writes files of files; it goes with neither -o - nor live input")
         share_memory_between_threads()
         tracker = recipe.tracker() if ray is None else None

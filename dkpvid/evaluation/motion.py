@@ -19,6 +19,7 @@ from dkpvid.tracking.smoothing import smooth
 from dkpvid.video.inputs import expand_inputs
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
+from dkpvid.video.sources import Source
 
 NUM_SAMPLES = 64
 """Frames, spread over the video, that the background is told from; of a longer one half of them or more."""
@@ -84,7 +85,7 @@ def evaluate_motion(
 
 
 def _evaluate_model(
-    weights: Weights, videos: list[str], config: EvalConfig, count: Callable[[], None]
+    weights: Weights, videos: list[Source], config: EvalConfig, count: Callable[[], None]
 ) -> MotionScores:
     detector = Detector(weights, choose_device(config.device))
     measured, dead = [], []
@@ -98,7 +99,7 @@ def _evaluate_model(
 
 
 def _measure(
-    video: str, detector: Detector, batch_size: int, count: Callable[[], None]
+    video: Source, detector: Detector, batch_size: int, count: Callable[[], None]
 ) -> tuple[VideoMotion, ndarray]:
     samples = _Samples()
 
@@ -112,7 +113,7 @@ def _measure(
         pieces = list(detect(detector, frames(reader), batch_size=batch_size))
         info = reader.info
     if not pieces:
-        raise DataError(f"{video}: no frame could be decoded")
+        raise DataError(f"{video.name}: no frame could be decoded")
     raw, size = Track.concatenate(pieces), np.array([info.width, info.height], dtype=float)
     longer, cell = float(size.max()), size / HEATMAP_SIZE
     smoothed = smooth(raw, SmoothingConfig(), longer)
@@ -121,7 +122,7 @@ def _measure(
     on_foreground, area = share_on(moving, ((raw.xy + 0.5) / size)[samples.positions])
     is_dead = dead_keypoints(smoothed.xy, cell)
     motion = VideoMotion(
-        video=video,
+        video=video.name,
         num_frames=len(raw),
         on_foreground=_known(on_foreground),
         foreground_area=area,

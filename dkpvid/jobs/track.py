@@ -17,7 +17,6 @@ from dkpvid.config_json import to_dict
 from dkpvid.coordinates import Region, Regions
 from dkpvid.devices import choose_device, computes_bfloat16
 from dkpvid.errors import VideoError
-from dkpvid.files import identity
 from dkpvid.formats.schema import TrackHeader, to_json
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
 from dkpvid.tracking.detect import FRAMES_AHEAD, Detector, confidence_from_covariance, detect, keypoint_names
@@ -27,7 +26,7 @@ from dkpvid.tracking.render import AnnotatedVideo
 from dkpvid.tracking.smoothing import Smoother, kept_back, make_smoother
 from dkpvid.tracking.windows import LOOKAHEAD, cut_at_jumps, follow
 from dkpvid.video.reader import VideoReader
-from dkpvid.video.sources import find_source
+from dkpvid.video.sources import Source, find_source
 
 
 @runtime_checkable
@@ -76,7 +75,9 @@ class Tracker:
         precision = "bf16" if config.half and computes_bfloat16(device) else "32"
         self.detector = Detector(weights, device, precision, config.runtime)
 
-    def open(self, source: str | Path, should_stop: Callable[[], bool] = lambda: False) -> VideoReader:
+    def open(
+        self, source: str | Path | Source, should_stop: Callable[[], bool] = lambda: False
+    ) -> VideoReader:
         """The video, ready to be read; see `VideoReader`."""
         config = self.config
         return VideoReader(
@@ -89,15 +90,18 @@ class Tracker:
             should_stop=should_stop,
         )
 
-    def fingerprint(self, source: str | Path) -> str:
+    def fingerprint(self, source: Source) -> str | None:
         """The same for the same video, model and settings: 64 hexadecimal digits.
 
         A file counts as the same by its size and time of change, so that no long video must be read for it.
+        What comes once has none.
         """
+        if source.identity is None:
+            return None
         settings = to_dict(self.config)
         del settings["device"]
         joints = self.joints and self.joints.digest
-        key = to_json([__version__, identity(source), self.weights.sha256, settings, joints])
+        key = to_json([__version__, source.identity, self.weights.sha256, settings, joints])
         return hashlib.sha256(key.encode()).hexdigest()
 
     def frames_in_flight(self, info: VideoInfo) -> int:
@@ -106,7 +110,7 @@ class Tracker:
         placed = LOOKAHEAD if self.config.region == "auto" else 0
         return waiting + placed + self.config.batch_size + FRAMES_AHEAD
 
-    def header(self, info: VideoInfo) -> TrackHeader:
+    def header(self, info: VideoInfo, source: Source) -> TrackHeader:
         """What an output says about this video, this model and these settings."""
         return TrackHeader(
             source=info,
@@ -119,7 +123,7 @@ class Tracker:
             joints=self.joints.names if self.joints else (),
             region=self._region(info),
             region_moves=self.config.region == "auto",
-            fingerprint=self.fingerprint(info.path),
+            fingerprint=self.fingerprint(source) if info.can_reopen else None,
         )
 
     def stream(
@@ -213,7 +217,7 @@ def _rate_filled(track: Track, area: Regions) -> Track:
 
 
 def track_video(
-    source: str | Path,
+    source: str | Path | Source,
     tracker: Tracker,
     make_sinks: Callable[[TrackHeader], Iterable[TrackSink]],
     *,
@@ -236,8 +240,9 @@ def track_video(
     Raises:
         VideoError: the video cannot be read, or holds no frame.
     """
+    source = find_source(source)
     with tracker.open(source, should_stop) as reader, ExitStack() as after_error:
-        header = tracker.header(reader.info)
+        header = tracker.header(reader.info, source)
         sinks = []
         for sink in make_sinks(header):
             after_error.callback(sink.abort)
@@ -254,8 +259,7 @@ def track_video(
                     sink.write(piece)
         lost = tuple(reader.lost)
         if not pieces:
-            name = find_source(source).name
-            raise VideoError(f"{name}: {_why_empty(lost, feed.is_stopped)}")
+            raise VideoError(f"{source.name}: {_why_empty(lost, feed.is_stopped)}")
         for sink in sinks:
             sink.close(lost)
         return TrackedVideo(header, Track.concatenate(pieces), lost, feed.is_stopped)

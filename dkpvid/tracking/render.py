@@ -13,7 +13,6 @@ from dkpvid.errors import VideoError
 from dkpvid.formats.schema import TrackHeader
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
 from dkpvid.video.reader import VideoReader
-from dkpvid.video.sources import find_source
 from dkpvid.video.writer import VideoWriter
 
 MOST_KEPT_BYTES = 400 * 2**20
@@ -41,12 +40,20 @@ class AnnotatedVideo:
         path: The MP4 to write.
         header: Of the track.
         style: What to draw.
+        sound: The file whose sound is to be copied; anything that is no file has none.
         crf: Quality of x264, 0 to 51; smaller is better.
         comment: Text to store in the file.
     """
 
     def __init__(
-        self, path: Path, header: TrackHeader, style: DrawStyle, *, crf: int = 20, comment: str = ""
+        self,
+        path: Path,
+        header: TrackHeader,
+        style: DrawStyle,
+        *,
+        sound: Path | None = None,
+        crf: int = 20,
+        comment: str = "",
     ) -> None:
         info = header.source
         self.error: VideoError | None = None
@@ -59,8 +66,8 @@ class AnnotatedVideo:
         # Joints have names worth reading, and no learned edges.
         joint_style = DrawStyle(points=True, skeleton=False, labels=True)
         self._joint_annotator = Annotator(header.joints, (), info.width, info.height, joint_style)
-        sound_file = Path(find_source(info.path).url)
-        if info.has_audio and not sound_file.is_file():
+        sound = sound if sound and sound.is_file() else None
+        if info.has_audio and sound is None:
             self.audio_note = f"{info.path}: sound left out, since it is copied from files only"
         self._writer = VideoWriter(
             path,
@@ -69,7 +76,7 @@ class AnnotatedVideo:
             time_base=info.time_base,
             crf=crf,
             sample_aspect_ratio=info.sample_aspect_ratio,
-            audio_from=sound_file,
+            audio_from=sound,
             comment=comment,
         )
 

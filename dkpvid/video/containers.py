@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from itertools import chain, count, islice
-from pathlib import Path
 from typing import cast
 
 from av.buffer import Buffer
@@ -19,7 +18,7 @@ from dkpvid.video.clock import Picture, by_the_file, by_the_wall
 from dkpvid.video.coded import CodedPicture, Scalers
 from dkpvid.video.deinterlace import deinterlace as make_whole
 from dkpvid.video.orientation import Orientation
-from dkpvid.video.sources import find_source
+from dkpvid.video.sources import Source
 from dkpvid.video.streams import DamagedError, ThreadType, decode, open_stream, why_not_piped
 
 _HDR_TRANSFERS = {16: "pq", 18: "hlg"}
@@ -36,7 +35,7 @@ class VideoContainer:
 
     def __init__(
         self,
-        source: str | Path,
+        source: Source,
         *,
         stream: int | None,
         apply_rotation: bool,
@@ -45,7 +44,7 @@ class VideoContainer:
         lost: list[LostPacket],
         should_stop: Callable[[], bool],
     ) -> None:
-        self._source = find_source(source)
+        self._source = source
         self._lost = lost
         self._stream_number = stream
         # Frame threads can only be trusted where a second look is possible: see `_decode_file`.

@@ -1,16 +1,15 @@
-"""Which videos the words of the command line mean, and what their outputs are called."""
+"""Which videos the words of the command line mean."""
 
 import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import DataError, UsageError
 from dkpvid.video.images import images_in
 from dkpvid.video.reader import VIDEO_SUFFIXES, find_videos
-from dkpvid.video.sources import STDIN, find_source
+from dkpvid.video.sources import Source, find_source
 
 LIST_SUFFIXES = frozenset({".csv", ".txt"})
 """Of files that name an input a line."""
@@ -21,8 +20,8 @@ TRACK_REPORT_SUFFIX = ".dkp.html"
 """What the name of a video's report ends with."""
 
 
-def expand_inputs(inputs: Sequence[str], recursive: bool = False) -> list[str]:
-    """The videos that inputs name, in order, each once.
+def expand_inputs(inputs: Sequence[str], recursive: bool = False) -> list[Source]:
+    """The videos that inputs name, in order, each once, however it is spelled.
 
     A folder that holds pictures is one video; any other folder stands for the video files in it, and with
     `recursive` for everything below it, but not for the annotated videos that were written there. Names with
@@ -33,42 +32,45 @@ def expand_inputs(inputs: Sequence[str], recursive: bool = False) -> list[str]:
     Raises:
         DataError: a folder, a pattern or a list holds no video, or a list cannot be read.
     """
-    found: list[str] = []
+    found: list[Source] = []
     for text in inputs:
         path = Path(text)
         if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
             found += _videos_listed(path, recursive)
         else:
             found += _videos_named(text, recursive)
-    return list(dict.fromkeys(found))
+    first: dict[str, Source] = {}
+    for source in found:
+        first.setdefault(source.place, source)
+    return list(first.values())
 
 
-def _videos_named(text: str, recursive: bool) -> list[str]:
-    path = Path(text)
-    if path.is_dir():
-        return _videos_in(path, recursive)
-    if path.is_file() or find_source(text).kind != "file":
-        return [text]
-    found: list[str] = []
+def _videos_named(text: str, recursive: bool) -> list[Source]:
+    source = find_source(text)
+    if source.file is None or source.kind == "pipe" or source.file.is_file():
+        return [source]
+    if source.file.is_dir():
+        return _videos_in(source.file, recursive)
+    found: list[Source] = []
     for match in sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 (patterns may be absolute)
-        found += _videos_in(Path(match), recursive) if Path(match).is_dir() else [match]
+        found += _videos_in(Path(match), recursive) if Path(match).is_dir() else [find_source(Path(match))]
     if not found:
         raise DataError(f"{text}: no such file or folder; check the path, or quote the pattern")
     return found
 
 
-def _videos_listed(path: Path, recursive: bool) -> list[str]:
+def _videos_listed(path: Path, recursive: bool) -> list[Source]:
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a list of videos, one a line ({error})") from error
-    found: list[str] = []
+    found: list[Source] = []
     for number, line in enumerate(lines, start=1):
         if not line or line.startswith("#"):
             continue
-        is_elsewhere = find_source(line).kind != "file"
+        is_path = find_source(line).kind == "file" and "://" not in line
         try:
-            found += _videos_named(line if is_elsewhere else str(path.parent / line), recursive)
+            found += _videos_named(str(path.parent / line) if is_path else line, recursive)
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
     if not found:
@@ -76,9 +78,9 @@ def _videos_listed(path: Path, recursive: bool) -> list[str]:
     return found
 
 
-def _videos_in(folder: Path, recursive: bool) -> list[str]:
+def _videos_in(folder: Path, recursive: bool) -> list[Source]:
     if images_in(folder):
-        return [str(folder)]
+        return [find_source(folder)]
     videos = [
         video
         for video in find_videos(folder)
@@ -88,40 +90,7 @@ def _videos_in(folder: Path, recursive: bool) -> list[str]:
     if not videos:
         deeper = "" if recursive else "; -r also looks in its subfolders"
         raise DataError(f"{folder}: no videos in this folder{deeper}")
-    return [str(video) for video in videos]
-
-
-def output_stems(videos: Sequence[str]) -> list[str]:
-    """What each video's outputs are called, before their suffixes: different for every video.
-
-    >>> output_stems(["a/clip.mp4", "b/clip.avi", "-", "rtsp://me:secret@cam/door", "0"])
-    ['clip', 'clip-2', 'stdin', 'door', 'camera-0']
-    """
-    stems: list[str] = []
-    for video in videos:
-        stem = _stem(video)
-        candidate, number = stem, 1
-        while candidate in stems:
-            number += 1
-            candidate = f"{stem}-{number}"
-        stems.append(candidate)
-    return stems
-
-
-def _stem(video: str) -> str:
-    path, source = Path(video), find_source(video)
-    if "://" in video:
-        parts = urlsplit(video)
-        return Path(parts.path).stem or parts.hostname or "video"
-    if video == STDIN or source.format:
-        return source.name.replace(" ", "-")
-    # A folder may be given as "." or "..".
-    return (path.resolve().name if path.is_dir() else path.stem) or "video"
-
-
-def comes_once(video: str) -> bool:
-    """True for standard input, cameras and live streams, which cannot be read a second time."""
-    return find_source(video).kind in ("pipe", "live")
+    return [find_source(video) for video in videos]
 
 
 def parse_region(text: str) -> Region | Literal["auto"] | None:

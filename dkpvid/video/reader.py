@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dkpvid.structures import Frame, LostPacket, VideoInfo
 from dkpvid.video.images import IMAGE_SUFFIXES, images_in, natural_order, open_images
+from dkpvid.video.sources import Source, find_source
 
 if TYPE_CHECKING:
     from dkpvid.video.containers import VideoContainer
@@ -70,7 +71,7 @@ class VideoReader:
 
     def __init__(
         self,
-        source: str | Path,
+        source: str | Path | Source,
         *,
         stream: int | None = None,
         apply_rotation: bool = True,
@@ -84,9 +85,10 @@ class VideoReader:
         self.lost: list[LostPacket] = []
         """What could not be decoded so far; complete after the last frame."""
         self.info: VideoInfo
-        path = Path(source)
+        source = find_source(source)
+        path = source.file
         frames: Iterator[Frame]
-        if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+        if path and (path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)):
             self.info, frames = open_images(path, fps=fps, lost=self.lost)
         else:
             from dkpvid.video.containers import VideoContainer  # pictures are read without PyAV

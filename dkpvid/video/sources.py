@@ -1,5 +1,6 @@
-"""What an input is to FFmpeg: a file, standard input, a camera, or an address in a network."""
+"""What the user named: a file, a folder, standard input, a camera, or an address in a network."""
 
+import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ Kind = Literal["file", "pipe", "download", "live"]
 
 @dataclass(frozen=True)
 class Source:
-    """An input, and how to open it."""
+    """An input: what it is called, how to open it, and how to know it again."""
 
     path: str
     """As the user gave it, but for a password in it."""
@@ -39,6 +40,8 @@ class Source:
     url: str
     """What FFmpeg calls it."""
     kind: Kind
+    file: Path | None = None
+    """Where it is on this machine: a file, a folder, or a named pipe; it need not exist."""
     format: str | None = None
     """FFmpeg's name for the format; None = by the content."""
     options: dict[str, str] = field(default_factory=dict)
@@ -46,13 +49,62 @@ class Source:
     timeout_seconds: float | None = None
     """How long to wait for data; None = for ever."""
 
+    @property
+    def comes_once(self) -> bool:
+        """True for pipes, cameras and live streams, which cannot be read a second time."""
+        return self.kind in ("pipe", "live")
 
-def find_source(given: str | Path) -> Source:
-    """Tell what an input is.
+    @property
+    def place(self) -> str:
+        """The same for every spelling of the same input: its full path, or its address without a password."""
+        if self.file is None:
+            return self.name
+        # Folders may be links to each other; a link to a file is a name of its own.
+        file = Path(os.path.abspath(self.file))  # noqa: PTH100 (resolves `..`, but no links)
+        return str(file.parent.resolve() / file.name)
+
+    @property
+    def identity(self) -> tuple[str | int, ...] | None:
+        """Tells whether it is still what it was, without reading it; None = never again.
+
+        For a file its place, size and time of change in nanoseconds, for a folder also those of the files in
+        it, for a download its address.
+        """
+        if self.comes_once:
+            return None
+        files = [self.file] if self.file else []
+        if self.file and self.file.is_dir():
+            files = sorted(self.file.iterdir())
+        facts = [(file.name, file.stat()) for file in files if file.is_file()]
+        known = (part for name, fact in facts for part in (name, fact.st_size, fact.st_mtime_ns))
+        return (self.place, *known)
+
+    @property
+    def stem(self) -> str:
+        """What its outputs are called, before their suffixes.
+
+        >>> find_source("a/clip.mp4").stem, find_source("rtsp://me:secret@cam/door").stem
+        ('clip', 'door')
+        >>> find_source("-").stem, find_source("0").stem
+        ('stdin', 'camera-0')
+        """
+        if self.file:
+            # A folder may be given as "." or "..".
+            return (self.file.resolve().name if self.file.is_dir() else self.file.stem) or "video"
+        if "://" in self.path:
+            parts = urlsplit(self.path)
+            return Path(parts.path).stem or parts.hostname or "video"
+        return self.name.replace(" ", "-")
+
+
+def find_source(given: str | Path | Source) -> Source:
+    """Tell what an input is; what was told already stays as it is.
 
     A number is a camera, unless there is a file of that name. Whatever has `://` in it is an address: what
     comes over HTTP is a download with an end, all else (rtsp, rtmp, srt, udp, tcp, ...) is live.
     """
+    if isinstance(given, Source):
+        return given
     text = str(given)
     if text == STDIN:
         # In contrast to `pipe:0`, this can go back where a file was redirected.
@@ -65,7 +117,7 @@ def find_source(given: str | Path) -> Source:
     is_pipe = path.exists() and not (path.is_file() or path.is_dir())
     # FFmpeg takes the name `concat:x.mp4` for a command, but no absolute path.
     url = str(path.absolute()) if path.exists() else text
-    return Source(path=text, name=text, url=url, kind="pipe" if is_pipe else "file")
+    return Source(path=text, name=text, url=url, kind="pipe" if is_pipe else "file", file=path)
 
 
 def _camera(text: str, number: int) -> Source:
@@ -100,7 +152,8 @@ def _address(text: str) -> Source:
     shown = text if host == parts.netloc else urlunsplit(parts._replace(netloc=f"***@{host}"))
     scheme = parts.scheme.lower()
     if scheme == "file":
-        return Source(path=text, name=text, url=_local_path(parts.path), kind="file")
+        local = _local_path(parts.path)
+        return Source(path=text, name=text, url=local, kind="file", file=Path(local))
     if scheme in ("http", "https"):
         return Source(
             path=shown,

@@ -51,7 +51,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".source"}
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:

@@ -85,8 +85,8 @@ def document(path: Path) -> dict[str, Any]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """All that lies in a folder, hidden files too."""
-    return sorted(path.name for path in folder.iterdir())
+    """All that lies in a folder, hidden files too, but for those that tell whose outputs are."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".source")
 
 
 def assert_one_line(result: Result, *parts: str) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import DataError, UsageError
-from dkpvid.video.inputs import expand_inputs, output_stems, parse_region
+from dkpvid.video.inputs import expand_inputs, parse_region
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["b10.mp4", "b9.MP4"], False, ["b10.mp4", "b9.MP4"]),
         (["b10.mp4", "b10.mp4", "-", "-"], False, ["b10.mp4", "-"]),
         (["notes.md"], False, ["notes.md"]),
-        (["0", "00"], False, ["0", "00"]),
+        (["0", "00", "1"], False, ["0", "1"]),
         (["list.txt"], False, ["b10.mp4", "sub/c.avi", "frames", "rtsp://camera/1", "b9.MP4", "b9.dkp.mp4"]),
         (
             ["list.txt"],
@@ -59,11 +59,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_inputs_stand_for_videos(folder: Path, inputs: list[str], recursive: bool, videos: list[str]) -> None:
-    assert sorted(expand_inputs(inputs, recursive)) == sorted(videos)
+    assert sorted(source.path for source in expand_inputs(inputs, recursive)) == sorted(videos)
 
 
 def test_a_folder_is_read_in_natural_order(folder: Path) -> None:
-    assert expand_inputs(["."])[-2:] == ["b9.MP4", "b10.mp4"]
+    assert [source.path for source in expand_inputs(["."])[-2:]] == ["b9.MP4", "b10.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,10 @@ def test_what_stands_for_nothing_is_refused(folder: Path, text: str, recursive: 
         expand_inputs(["b9.MP4", text], recursive)
 
 
-def test_no_two_videos_have_the_same_outputs(folder: Path) -> None:
-    videos = ["a/clip.mp4", "b/clip.avi", "clip-2.mp4", "-", "stdin.mp4", "c/clip.mp4"]
-    stems = output_stems(videos)
-    assert stems == ["clip", "clip-2", "clip-2-2", "stdin", "stdin-2", "clip-3"]
-    assert output_stems(["https://host/a/clip.ts?key=1", "tcp://10.0.0.1:99"]) == ["clip", "10.0.0.1"]
-    assert output_stems(["frames", ".", "my.clip.v2.mp4"]) == ["frames", folder.name, "my.clip.v2"]
+def test_three_spellings_are_one_video(folder: Path) -> None:
+    (folder / "link").symlink_to(folder / "sub")
+    spellings = ["sub/c.avi", str(folder / "sub/c.avi"), "sub/../sub/c.avi", f"file://{folder}/sub/c.avi"]
+    assert [source.path for source in expand_inputs([*spellings, "link/c.avi", "link"])] == ["sub/c.avi"]
 
 
 def test_regions_are_read() -> None:

@@ -64,3 +64,52 @@ def test_a_named_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "named")
     assert find_source(tmp_path / "named").kind == "pipe"
     assert find_source(tmp_path).kind == "file"
+
+
+def test_identity_tells_whether_a_file_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "clip.mp4").write_text("frames")
+        os.utime(tmp_path / name / "clip.mp4", ns=(10, 10))
+    monkeypatch.chdir(tmp_path)
+    one = find_source("a/clip.mp4").identity
+    assert one == find_source(f"file://{tmp_path}/a/clip.mp4").identity
+    assert one != find_source("b/clip.mp4").identity, "of the same name, size and time, but another file"
+    os.utime("a/clip.mp4", ns=(10, 11))
+    assert one != find_source("a/clip.mp4").identity
+    folder = find_source("a").identity
+    (tmp_path / "a" / "more.png").touch()
+    assert folder != find_source("a").identity
+
+
+@pytest.mark.parametrize("given", ["-", "0", "rtsp://camera/1"])
+def test_what_comes_once_has_no_identity(given: str) -> None:
+    assert find_source(given).comes_once
+    assert find_source(given).identity is None
+
+
+def test_a_download_is_known_by_its_address_alone() -> None:
+    one, same, other = (
+        find_source(f"https://{address}")
+        for address in ("me:pass@host/a/clip.mp4", "you:word@host/a/clip.mp4", "host/b/clip.mp4")
+    )
+    assert one.identity == same.identity != other.identity
+    assert "pass" not in str(one.identity)
+
+
+@pytest.mark.parametrize(
+    ("given", "stem"),
+    [
+        ("my.clip.v2.mp4", "my.clip.v2"),
+        ("https://host/a/clip.ts?key=1", "clip"),
+        ("tcp://10.0.0.1:99", "10.0.0.1"),
+        ("file:///a/b.mp4", "b"),
+    ],
+)
+def test_names_of_outputs(given: str, stem: str) -> None:
+    assert find_source(given).stem == stem
+
+
+def test_outputs_of_the_current_folder_have_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_source(".").stem == tmp_path.name

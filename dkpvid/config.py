@@ -104,7 +104,7 @@ class TrainConfig:
     """Only algorithms that give the same bits on every run; on the CPU they all do."""
     device: str = "auto"
     precision: str = "auto"
-    """auto (bf16 on CUDA), 32 or bf16."""
+    """auto (bf16 where the device computes in it), 32 or bf16."""
     workers: int | None = None
     decoder: str = "pyav"
     """pyav, or decord for the files on which it agrees with PyAV."""

@@ -42,7 +42,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
     Args:
         device: Where the block runs.
-        precision: 32, bf16, or auto: bf16 on CUDA, 32 elsewhere.
+        precision: See `inference_dtype`.
     """
     is_half = inference_dtype(device, precision) == torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16, enabled=is_half)
@@ -75,7 +75,15 @@ def inference_dtype(device: torch.device, precision: str) -> torch.dtype:
 
     Args:
         device: Where it runs.
-        precision: 32, bf16, or auto: bf16 on CUDA, 32 elsewhere.
+        precision: 32, bf16, or auto. Both of the latter are bf16 where the device computes in it, else 32: a
+            CPU without instructions for it would take thirty times as long.
     """
-    is_half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    is_half = precision in ("bf16", "auto") and computes_bfloat16(device)
     return torch.bfloat16 if is_half else torch.float32
+
+
+def precision_remarks(device: torch.device, precision: str) -> list[str]:
+    """What the user should know where the precision that was asked for is not used, one line each."""
+    if precision == "bf16" and not computes_bfloat16(device):
+        return [f"this {device.type} has no instructions for bfloat16; going on as with --precision 32"]
+    return []

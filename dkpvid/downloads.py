@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -19,8 +20,8 @@ class Download:
     """A file on the web."""
 
     url: str
-    sha256_prefix: str
-    """The first digits of the file's SHA-256; a file that differs is refused."""
+    sha256: str
+    """Of the file; one that differs is refused."""
     flag: str
     """The command-line option that takes a local path instead."""
     saved_as: str = ""
@@ -33,7 +34,9 @@ class Download:
 
 
 VGG16 = Download(
-    "https://download.pytorch.org/models/vgg16-397923af.pth", "397923af", flag="--perceptual-weights"
+    "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    flag="--perceptual-weights",
 )
 
 # MiDaS's own .pt files came without digests; these are the same weights, with nothing to unpickle.
@@ -52,7 +55,7 @@ MIDAS = {
 }
 
 
-def fetch(download: Download, show_progress: bool = True) -> Path:
+def fetch(download: Download) -> Path:
     """The file's place in the cache, after downloading it if it is not there.
 
     Raises:
@@ -63,7 +66,7 @@ def fetch(download: Download, show_progress: bool = True) -> Path:
         try:
             with write_then_rename(path) as temporary:
                 torch.hub.download_url_to_file(
-                    download.url, str(temporary), download.sha256_prefix, progress=show_progress
+                    download.url, str(temporary), download.sha256, progress=sys.stderr.isatty()
                 )
         except (URLError, OSError, RuntimeError) as error:
             raise WeightsError(

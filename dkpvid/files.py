@@ -3,10 +3,10 @@
 import glob
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,25 @@ def temporary_beside(path: Path) -> Path:
     browsers pass over it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
-    os.close(handle)
-    return Path(name)
+    while True:
+        temporary = _unused_name(path)
+        with suppress(FileExistsError):
+            # Not by tempfile, whose files are private: this one has the rights of any new file.
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            return temporary
+
+
+def _unused_name(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of `temporary_beside` that a killed process left for this path."""
+    """Remove the temporary files and folders that a killed process left for this path."""
     for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
@@ -41,16 +51,19 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
     Its data is flushed to disk first, so that a power cut cannot leave an empty file under the final name.
     """
-    with temporary.open("rb") as file:
+    with temporary.open("r+b") as file:  # Windows flushes only what it may write
         os.fsync(file.fileno())
-    _make_public(temporary, 0o666)
     temporary.replace(path)
 
 
 def temporary_folder_beside(path: Path) -> Path:
     """A new, empty folder in the same folder, to be given to `put_folder_in_place` when it is filled."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent))
+    while True:
+        temporary = _unused_name(path)
+        with suppress(FileExistsError):
+            temporary.mkdir()
+            return temporary
 
 
 def put_folder_in_place(temporary: Path, path: Path) -> None:
@@ -62,7 +75,6 @@ def put_folder_in_place(temporary: Path, path: Path) -> None:
     Raises:
         OSError: something that is not a folder has that name.
     """
-    _make_public(temporary, 0o777)
     if not path.is_dir():
         temporary.rename(path)
         return
@@ -77,13 +89,6 @@ def put_folder_in_place(temporary: Path, path: Path) -> None:
         aside.rmdir()
         raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _make_public(temporary: Path, rights: int) -> None:
-    """Temporary files are private; the result should have the rights of any new file."""
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(rights & ~umask)
 
 
 @contextmanager

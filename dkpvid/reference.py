@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dkpvid.config import ModelConfig
-from dkpvid.errors import WeightsError
+from dkpvid.errors import UsageError, WeightsError
 from dkpvid.untrusted.torch_files import as_mapping, read_torch_file
 
 
@@ -29,7 +29,7 @@ def read_reference(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             if (tensor := file.tensor(value)) is None:
                 raise ValueError(f"{name} is no tensor")
             state[name] = tensor
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is no AutoLink checkpoint: {error}") from None
     return convert_reference(state, as_mapping(content.get("hyper_parameters")), path)
 
@@ -46,25 +46,29 @@ def convert_reference(
     """
     renamed = {}
     for name, value in state.items():
-        ours = reference_name(name)
+        try:
+            ours = reference_name(name)
+        except (KeyError, IndexError, ValueError):
+            raise WeightsError(f"{path} is no AutoLink checkpoint: AutoLink has no {name}") from None
         if ours is not None:
             renamed[ours] = value.float()
     try:
         head, first = renamed["detector.head.weight"], renamed["detector.down_blocks.0.conv1.weight"]
         scores = renamed.pop("edge_map.raw_weights")
-        decoder_width = len(renamed["decoder.first.weight"])
+        config = ModelConfig(
+            num_keypoints=len(head),
+            image_size=128,
+            detector_width=len(first),
+            decoder_width=len(renamed["decoder.first.weight"]),
+            edge_variance=_number(settings, "thick", ModelConfig.edge_variance),
+            edge_weight_lr=_number(settings, "sklr", ModelConfig.edge_weight_lr),
+        )
+        i, j = torch.triu_indices(config.num_keypoints, config.num_keypoints, 1)
+        renamed["edge_map.raw_weights"] = scores[i, j]
     except KeyError as error:
         raise WeightsError(f"{path} is no AutoLink checkpoint: it lacks {error.args[0]}") from None
-    config = ModelConfig(
-        num_keypoints=len(head),
-        image_size=128,
-        detector_width=len(first),
-        decoder_width=decoder_width,
-        edge_variance=_number(settings, "thick", ModelConfig.edge_variance),
-        edge_weight_lr=_number(settings, "sklr", ModelConfig.edge_weight_lr),
-    )
-    i, j = torch.triu_indices(config.num_keypoints, config.num_keypoints, 1)
-    renamed["edge_map.raw_weights"] = scores[i, j]
+    except (IndexError, TypeError, UsageError) as error:
+        raise WeightsError(f"{path} is no AutoLink checkpoint: {error}") from None
     return config, renamed
 
 

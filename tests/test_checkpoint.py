@@ -176,3 +176,36 @@ def test_other_checkpoints_are_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, path)
     with pytest.raises(WeightsError, match="no AutoLink checkpoint"):
         load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"encoder.detector.conv.x.net.4.bias": torch.zeros(1)}, "AutoLink has no encoder.detector.conv.x"),
+        ({"encoder.detector.conv.0": torch.zeros(1)}, "AutoLink has no encoder.detector.conv.0"),
+        ({"decoder.down1.9.weight": torch.zeros(1)}, "AutoLink has no decoder.down1.9.weight"),
+        ({"decoder.skeleton_scalar": torch.zeros(2)}, "too many indices|dimension"),
+        ({"encoder.detector.conv.6.weight": torch.tensor(1.0)}, "0-d tensor"),
+        ({"encoder.detector.conv.6.weight": torch.zeros(1, 4)}, "num keypoints must be 2 to 256, got 1"),
+    ],
+)
+def test_an_odd_reference_checkpoint_is_one_line(
+    tmp_path: Path, changes: dict[str, torch.Tensor], words: str
+) -> None:
+    state = {
+        "encoder.detector.conv.6.weight": torch.zeros(4, 4),
+        "encoder.detector.conv.0.net.0.weight": torch.zeros(4, 3),
+        "decoder.skeleton_scalar": torch.zeros(4, 4),
+        "decoder.down0.0.weight": torch.zeros(4, 3),
+    }
+    torch.save({"state_dict": state | changes, "hyper_parameters": {}}, tmp_path / "odd.ckpt")
+    with pytest.raises(WeightsError, match=rf"odd\.ckpt is no AutoLink checkpoint: .*({words})"):
+        read_reference(tmp_path / "odd.ckpt")
+
+
+def test_a_legacy_checkpoint_with_odd_keys_is_one_line(tmp_path: Path) -> None:
+    with (tmp_path / "odd.ckpt").open("wb") as file:
+        for part in (0x1950A86A20F9469CFC6C, 1001, {}, {}, [[]]):
+            pickle.dump(part, file, protocol=2)
+    with pytest.raises(WeightsError, match="cannot be read as a checkpoint"):
+        read_reference(tmp_path / "odd.ckpt")

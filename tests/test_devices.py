@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dkpvid.devices import computes_bfloat16, inference_dtype
+from dkpvid.devices import computes_bfloat16, inference_dtype, precision_remarks
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -13,13 +13,29 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
     [
         (CPU, "32", torch.float32),
         (CPU, "auto", torch.float32),
-        (CPU, "bf16", torch.bfloat16),
         (CUDA, "auto", torch.bfloat16),
         (CUDA, "32", torch.float32),
     ],
 )
-def test_precision_by_device(device: torch.device, precision: str, dtype: torch.dtype) -> None:
+def test_precision_by_device(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, precision: str, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
     assert inference_dtype(device, precision) == dtype
+
+
+@pytest.mark.parametrize("precision", ["bf16", "auto"])
+@pytest.mark.parametrize(("has_bfloat16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_processor_without_bfloat16_is_never_made_to_compute_in_it(
+    monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool, dtype: torch.dtype, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_bfloat16}, raising=False)
+    assert inference_dtype(CPU, precision) == dtype
+    remarks = precision_remarks(CPU, precision)
+    if precision == "bf16" and not has_bfloat16:
+        assert remarks == ["this cpu has no instructions for bfloat16; going on as with --precision 32"]
+    else:
+        assert remarks == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Files appear complete or not at all."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dkpvid.files import (
     cache_folder,
     put_folder_in_place,
     put_in_place,
+    remove_leftovers,
     temporary_beside,
     temporary_folder_beside,
     write_then_rename,
@@ -136,3 +138,31 @@ def test_the_cache_folder_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "dkpvid"
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.b.dkp.openpose", tmp_path / "a.dkp.openpose"
+    (temporary_folder_beside(path) / "frame.json").touch()
+    temporary_beside(path)
+    kept = temporary_folder_beside(other)
+    remove_leftovers(path)
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_a_file_is_flushed_by_a_handle_that_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: modes.append(fcntl.fcntl(handle, fcntl.F_GETFL)))
+    with write_then_rename(tmp_path / "a") as temporary:
+        temporary.write_text("text")
+    assert [mode & os.O_ACCMODE for mode in modes] == [os.O_RDWR]
+
+
+def test_the_umask_of_the_process_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Between two calls of it, files of other threads would be everybody's.
+    monkeypatch.setattr(os, "umask", None)
+    with write_then_rename(tmp_path / "a") as temporary:
+        temporary.touch()
+    put_folder_in_place(temporary_folder_beside(tmp_path / "b"), tmp_path / "b")
+    assert (tmp_path / "a").is_file() and (tmp_path / "b").is_dir()

@@ -16,6 +16,7 @@ def tiny_settings(data: Path, run: Path, **changes: Any) -> dict[str, Any]:
     """Of TrainConfig."""
     settings: dict[str, Any] = {"data": data, "run": run, "model": TINY, "batch_size": 4, "device": "cpu"}
     settings |= {"perceptual": "mobilenet-v1", "learning_rate": 1e-3, "log_every": 1, "preview_every": 100}
+    settings["precision"] = "32"  # the same on every processor
     return settings | changes
 
 

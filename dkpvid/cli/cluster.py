@@ -17,6 +17,8 @@ Result = TypeVar("Result")
 
 MAX_RETRIES = 3
 """How often a job is started again whose process died: its node was switched off, or it ran out of memory."""
+_DEATHS = ("WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "ObjectLostError")
+"""Ray's errors for a process that is gone, alone or with its machine."""
 _OBJECT_STORE_BYTES = 80 * 2**20
 """Of a local cluster. Hardly anything passes between processes; Ray would set aside a third of the memory."""
 
@@ -43,7 +45,6 @@ def run_jobs(
     on_done: Callable[[int, Result | None], None],
     should_stop: Callable[[], bool] = lambda: False,
     use_gpu: bool = True,
-    num_cpus: int | None = None,
 ) -> None:
     """Run a function for every job, in other processes, each with one CPU and, where there are some, one GPU.
 
@@ -57,7 +58,6 @@ def run_jobs(
             died each time.
         should_stop: Asked twice a second; jobs that have not ended by then are given up.
         use_gpu: Give each job a GPU, if the cluster has any.
-        num_cpus: Jobs at the same time on a local cluster; None = as many as cores.
 
     Raises:
         UsageError: ray is not installed, or there is no cluster at that address.
@@ -66,7 +66,7 @@ def run_jobs(
     _check_reachable(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
-        options |= {"num_cpus": num_cpus, "object_store_memory": _OBJECT_STORE_BYTES}
+        options["object_store_memory"] = _OBJECT_STORE_BYTES
         options["include_dashboard"] = False
     # Ray prints remarks to stdout, which is for results.
     with redirect_stdout(StringIO()):
@@ -94,7 +94,7 @@ def run_jobs(
 def _result(ray: Any, reference: Any) -> Any:
     try:
         return ray.get(reference)
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+    except tuple(getattr(ray.exceptions, name) for name in _DEATHS):
         return None
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dkpvid.cli.progress import ProgressReport
-from dkpvid.cli.shared import reported_errors
+from dkpvid.cli.shared import check_folder, reported_errors
 from dkpvid.config import EvalConfig
 from dkpvid.errors import UsageError
 
@@ -86,6 +86,9 @@ def evaluate(
                 raise UsageError(f"{name} goes with --protocol regression, not with {protocol}")
         if save_joints is not None and len(runs or ()) > 1:
             raise UsageError("--save-joints takes one model; give --weights")
+        for folder in (plots, save_joints and save_joints.absolute().parent):
+            if folder is not None:
+                check_folder(folder)
         config = EvalConfig(
             data=data,
             protocol=protocol,

@@ -180,6 +180,8 @@ def _track(
             tracker,
             make_sinks,
             journal=journal,
+            # What cannot be read again is never drawn afterwards.
+            keep_all=job.source.kind != "live" or job.report_path is not None,
             on_frame=lambda done, info: progress.update(done, total=info.num_frames_estimate),
             should_stop=lambda: bool(stop),
         )
@@ -248,7 +250,7 @@ def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None",
         first = tracked.lost[0]
         say(
             f"warning: {job.source.name}: {len(tracked.lost)} damaged part(s) passed over, the first at "
-            f"packet {first.packet} ({first.reason}); {len(tracked.track)} frame(s) tracked",
+            f"packet {first.packet} ({first.reason}); {tracked.num_frames} frame(s) tracked",
         )
         return EXIT_PARTIAL
     if not manner.quiet:
@@ -257,7 +259,7 @@ def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None",
         turned = [f"turned by {info.rotation_degrees} degrees"] if info.rotation_degrees else []
         turned += ["mirrored"] if info.is_mirrored else []
         name = f"{job.source.name} ({', '.join(turned)})" if turned else job.source.name
-        say(f"{name}: {len(tracked.track)} frame(s) -> {written or 'stdout'}")
+        say(f"{name}: {tracked.num_frames} frame(s) -> {written or 'stdout'}")
     return 0
 
 

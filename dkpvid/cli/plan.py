@@ -1,10 +1,10 @@
 """What `dkpvid track` is to do: which videos, and which outputs of each; checked before anything is done."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from dkpvid.cli.claims import own_stem
+from dkpvid.cli.shared import check_folder
 from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS, check_format
 from dkpvid.video.inputs import TRACK_REPORT_SUFFIX, VIDEO_OUTPUT_SUFFIX, expand_inputs
@@ -86,16 +86,3 @@ def plan(
                 "complete, or choose another folder with -o"
             )
     return jobs
-
-
-def check_folder(folder: Path) -> None:
-    """See that outputs can be written to a folder, or that it can be made, before hours of work.
-
-    Raises:
-        UsageError: they cannot.
-    """
-    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
-    if not existing.is_dir():
-        raise UsageError(f"{existing} is not a folder; choose another one with -o")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(f"{existing} is read-only; choose another folder with -o")

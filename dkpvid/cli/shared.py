@@ -1,12 +1,14 @@
 """What all commands share: how they fail, and how they are interrupted."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
-from dkpvid.errors import DkpvidError, printable
+from dkpvid.errors import DkpvidError, UsageError, printable
 
 EXIT_PARTIAL = 3
 """Some input failed or lost frames; the outputs for the rest are complete."""
@@ -47,3 +49,16 @@ def interrupt_request() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def check_folder(folder: Path) -> None:
+    """See that outputs can be written to a folder, or that it can be made, before hours of work.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"{existing} is not a folder; choose another one")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{existing} is read-only; choose another folder")

@@ -87,7 +87,7 @@ _AS_STARTED = "as started by torchrun or srun, else 1"
 Devices = Annotated[int | None, typer.Option(help="Processes on each node.", show_default=_AS_STARTED)]
 Nodes = Annotated[int | None, typer.Option(help="Machines.", show_default=_AS_STARTED)]
 Strategy = Annotated[str | None, _of_run("strategy", "auto (ddp for several processes) or ddp.")]
-Precision = Annotated[str | None, _of_run("precision", "auto (bf16 on CUDA), 32 or bf16.")]
+Precision = Annotated[str | None, _of_run("precision", "auto (bf16 where the device has it), 32 or bf16.")]
 Workers = Annotated[int | None, typer.Option(help="Videos decoded at the same time.", show_default="cores")]
 Decoder = Annotated[str | None, _of_run("decoder", "pyav, or decord where the two agree.")]
 LogEvery = Annotated[int | None, _of_run("log_every", "Steps between lines of metrics.jsonl.")]

@@ -19,6 +19,9 @@ from dkpvid.errors import UsageError, WeightsError
 from dkpvid.shapes import Float, UInt8
 from dkpvid.training.data import fingerprint
 
+_PRECISION = {"cuda": "bf16", "cpu": "32", "mps": "32"}
+"""By device. Maps are cached: a processor must not change them."""
+
 
 @runtime_checkable
 class DepthEstimator(Protocol):
@@ -66,7 +69,7 @@ class Midas:
     def __init__(self, name: str, weights: Path | None, device: torch.device) -> None:
         self.name, self.weights, self.device = name, weights, device
         self.input_size: int | None = DPT_VARIANTS[name].input_size
-        self.key = f"{name}-{MIDAS[name].sha256_prefix[:16] if weights is None else _sha256(weights)}"
+        self.key = f"{name}-{MIDAS[name].sha256[:16] if weights is None else _sha256(weights)}"
 
     @cached_property
     def network(self) -> DptSwinV2:
@@ -79,7 +82,7 @@ class Midas:
     def __call__(self, images: UInt8[ndarray, "batch size size 3"]) -> Float[Tensor, "batch size size"]:
         """Relative inverse depth."""
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        with torch.inference_mode(), autocast(self.device, "auto"):
+        with torch.inference_mode(), autocast(self.device, _PRECISION[self.device.type]):
             nearness: Tensor = self.network(pixels.float() / 127.5 - 1)
         return nearness
 
@@ -135,8 +138,12 @@ class HubNetwork:
         """The preprocessing, and the model in eval mode on the device."""
         try:
             # Padding would have to be cut off again.
-            processor = self._transformers.AutoImageProcessor.from_pretrained(self.name, do_pad=False)
-            model = self._transformers.AutoModelForDepthEstimation.from_pretrained(self.name)
+            processor = self._transformers.AutoImageProcessor.from_pretrained(
+                self.name, do_pad=False, trust_remote_code=False
+            )
+            model = self._transformers.AutoModelForDepthEstimation.from_pretrained(
+                self.name, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             first_line = str(error).partition("\n")[0]
             raise WeightsError(
@@ -150,7 +157,7 @@ class HubNetwork:
         """What the model predicts; distances are turned into nearness."""
         processor, model = self.network
         inputs = processor(images=list(images), return_tensors="pt").to(self.device)
-        with torch.inference_mode(), autocast(self.device, "auto"):
+        with torch.inference_mode(), autocast(self.device, _PRECISION[self.device.type]):
             predicted: Tensor = model(**inputs).predicted_depth
         predicted = predicted.float()
         return 1 / predicted.clamp_min(1e-4) if predicts_distance(model.config) else predicted

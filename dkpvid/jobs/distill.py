@@ -46,10 +46,11 @@ def distill(
     check_comparable(weights.config, config.model, config.layer)
     # In eval mode and without gradients: the teacher does not move.
     teacher = weights.detector.to(processes.device).requires_grad_(False)
-    perceptual_net = processes.in_turn(
-        lambda: load_perceptual_net(config.perceptual, config.perceptual_weights)
-    )
-    perceptual_net.to(processes.device)
+    perceptual_net = None
+    if config.perceptual_weight:
+        perceptual_net = processes.in_turn(
+            lambda: load_perceptual_net(config.perceptual, config.perceptual_weights)
+        ).to(processes.device)
 
     def read() -> FramePairs:
         images = read_frames(config, callbacks)
@@ -61,14 +62,17 @@ def distill(
         images, depth = rgb_of(batch), batch[:, 3:].expand(-1, 3, -1, -1)
         with torch.no_grad():
             wanted = embedding(teacher(depth), config.layer)
-        # Wrapped for several processes, it would miss the gradients of what is not used.
-        if config.perceptual_weight == 0 and isinstance(network, AutoLink):
+        if perceptual_net is None and isinstance(network, AutoLink):
             # Nothing need be painted, which is most of the work.
             agreement = distillation_loss(embedding(network.detector(images), config.layer), wanted)
             return {"loss": config.gamma * agreement, "distillation": agreement}
         result = network(images, config.mask_ratio)
-        perceptual = perceptual_loss(perceptual_net, result.images, images)
         agreement = distillation_loss(embedding(result.detections, config.layer), wanted)
+        if perceptual_net is None:
+            # Wrapped for several processes, the network would miss the gradients of what is not used.
+            unused = 0 * result.images.mean()
+            return {"loss": config.gamma * agreement + unused, "distillation": agreement}
+        perceptual = perceptual_loss(perceptual_net, result.images, images)
         total = config.perceptual_weight * perceptual + config.gamma * agreement
         return {"loss": total, "perceptual": perceptual, "distillation": agreement}
 

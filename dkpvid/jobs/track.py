@@ -48,8 +48,9 @@ class TrackedVideo:
     """What came out of one video."""
 
     header: TrackHeader
+    num_frames: int
     track: Track
-    """Keypoints only, never frames: a kilobyte or less a frame."""
+    """Keypoints only, never frames: a kilobyte or less a frame. Its end only, where the rest was not kept."""
     lost: tuple[LostPacket, ...]
     is_stopped: bool
     """True when tracking was asked to stop before the end of the video."""
@@ -222,6 +223,7 @@ def track_video(
     make_sinks: Callable[[TrackHeader], Iterable[TrackSink]],
     *,
     journal: Journal | None = None,
+    keep_all: bool = True,
     on_frame: Callable[[int, VideoInfo], None] = lambda done, info: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrackedVideo:
@@ -234,6 +236,7 @@ def track_video(
         make_sinks: Makes the outputs once the video is open. They are completed when the video ends, or when
             tracking is stopped; after an error they are aborted.
         journal: Remembers the detections; those that are in it already are not made again.
+        keep_all: Return the whole track; False where the outputs are enough, and a day may be long.
         on_frame: Called with the number of frames looked at so far.
         should_stop: Asked before every frame, and while one is waited for; what came before is completed.
 
@@ -251,10 +254,14 @@ def track_video(
             reader, [sink for sink in sinks if isinstance(sink, AnnotatedVideo)], journal, should_stop
         )
         pieces: list[Track] = []
+        num_frames = 0
         found = tracker.stream(iter(feed), reader.info, journal, lambda done: on_frame(done, reader.info))
         with closing(found):
             for piece in found:
+                if not keep_all:
+                    pieces.clear()
                 pieces.append(piece)
+                num_frames += len(piece)
                 for sink in sinks:
                     sink.write(piece)
         lost = tuple(reader.lost)
@@ -262,7 +269,7 @@ def track_video(
             raise VideoError(f"{source.name}: {_why_empty(lost, feed.is_stopped)}")
         for sink in sinks:
             sink.close(lost)
-        return TrackedVideo(header, Track.concatenate(pieces), lost, feed.is_stopped)
+        return TrackedVideo(header, num_frames, Track.concatenate(pieces), lost, feed.is_stopped)
 
 
 @dataclass(eq=False)

@@ -87,7 +87,11 @@ class JointMap:
         return hashlib.sha256(repr(self.names).encode() + numbers.tobytes()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write the JSON file."""
+        """Write the JSON file.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
         content = {
             "format": FORMAT,
             "model_sha256": self.model_sha256,
@@ -98,8 +102,11 @@ class JointMap:
             # NaN is no JSON: a joint of one video only has no rows that it was not fitted on.
             "residual": [[None if np.isnan(v) else v for v in row] for row in self.residual.tolist()],
         }
-        with write_then_rename(path) as temporary:
-            temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        try:
+            with write_then_rename(path) as temporary:
+                temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written ({error.strerror}); give another path") from None
 
 
 def load_joints(path: Path, model_sha256: str) -> JointMap:

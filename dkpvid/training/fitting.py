@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dkpvid.ahead import ahead
 from dkpvid.config import TrainConfig
-from dkpvid.devices import autocast
+from dkpvid.devices import autocast, precision_remarks
 from dkpvid.downloads import VGG16, fetch
 from dkpvid.errors import TrainingError, UsageError
 from dkpvid.models.autolink import AutoLink, Reconstruction
@@ -108,7 +108,7 @@ def fit(
     )
     first_step = processes.first(run.load, model, optimizer)
     processes.first(run.record_environment, first_step, frames.digest, str(device), processes.count)
-    for remark in run.remarks:
+    for remark in [*precision_remarks(device, config.precision), *run.remarks]:
         callbacks.on_remark(remark)
     network = processes.setup(model, optimizer)
     some_frames = torch.from_numpy(frames.read(spread(len(frames), PREVIEW_IMAGES)))
@@ -236,7 +236,8 @@ def reconstruct(
 ) -> Reconstruction:
     """What the model makes of some images, without touching its training or the random state."""
     model.eval()
-    with torch.random.fork_rng():
+    # Left to itself, it would open every GPU of the machine.
+    with torch.random.fork_rng([images.device] if images.is_cuda else []):
         torch.manual_seed(0)
         result: Reconstruction = model(images, mask_ratio)
     model.train()

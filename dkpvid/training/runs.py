@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dkpvid.checkpoint import WEIGHTS_FILE, save_weights
-from dkpvid.config import TrainConfig
+from dkpvid.config import DistillConfig, TrainConfig
 from dkpvid.config_json import to_dict
 from dkpvid.errors import TrainingError, UsageError, WeightsError
 from dkpvid.files import parse_json, write_then_rename
@@ -162,8 +163,8 @@ class Run:
                 f"optimizer.{index}.{name}": value for name, value in optimizer.state[parameter].items()
             }
         tensors["random.cpu"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        if (device := parameters[0].device).type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(device)
         with self._writing():
             save_weights(self.folder / WEIGHTS_FILE, model.config, model.detector, model.edge_map)
             with write_then_rename(self._checkpoint) as temporary:
@@ -263,8 +264,8 @@ def _restore(tensors: dict[str, Tensor], model: AutoLink, optimizer: torch.optim
             name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
         }
     torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    if "random.cuda" in tensors and (device := parameters[0].device).type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -278,13 +279,26 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 
 def _check_same_settings(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
+    # A setting that the run does not know is younger than the run, which did what is now the default.
+    defaults = _plain_defaults(TrainConfig) | _plain_defaults(DistillConfig)
     for name, value in new.items():
-        # A setting that the run does not know is younger than the run, which did what is now the default.
-        if name not in RESUMABLE_CHANGES and name in old and old[name] != value:
+        if name in RESUMABLE_CHANGES or name not in {**defaults, **old}:
+            continue
+        done = old.get(name, defaults.get(name))
+        if isinstance(done, dict) and isinstance(defaults.get(name), dict):
+            done = {**defaults[name], **done}
+        if done != value:
             raise UsageError(
-                f"{folder} was trained with {name} = {old[name]}, got {value}; resume with the same "
-                "settings, or start another run"
+                f"{folder} was trained with {name} = {done}, got {value}; resume with the same settings, "
+                "or start another run"
             )
+
+
+def _plain_defaults(kind: type[TrainConfig]) -> dict[str, Any]:
+    """The settings that need not be given, as `to_dict` writes them."""
+    given = [field.name for field in fields(kind) if field.default is field.default_factory]
+    required: dict[str, Any] = dict.fromkeys(given, Path())
+    return {name: value for name, value in to_dict(kind(**required)).items() if name not in required}
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -101,7 +101,7 @@ def read_torch_file(path: Path) -> TorchFile:
     """
     try:
         return _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-    except (OSError, EOFError, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError, RuntimeError) as error:
         raise WeightsError(f"{path} cannot be read as a checkpoint: {error}") from None
     except (DataError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         raise WeightsError(f"{path} is damaged or no checkpoint: {error}") from None

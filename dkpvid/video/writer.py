@@ -92,7 +92,7 @@ class VideoWriter:
                 f"{path}: cannot be written ({error.strerror}); choose another folder"
             ) from error
         self._container: OutputContainer = av.open(
-            str(self._temporary), "w", format="mp4", container_options={"movflags": "+faststart"}
+            str(self._temporary.absolute()), "w", format="mp4", container_options={"movflags": "+faststart"}
         )
         if comment:
             self._container.metadata["comment"] = comment
@@ -225,7 +225,8 @@ class VideoWriter:
 def read_comment(path: Path) -> str:
     """The comment that `VideoWriter` stored in a file; empty when there is none, or it is no video."""
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        # FFmpeg takes the name `12:30.mp4` for a protocol, but no absolute path.
+        with av.open(str(path.absolute()), metadata_errors="replace") as container:
             return str(container.metadata.get("comment", ""))
     except (av.error.FFmpegError, OSError):
         return ""

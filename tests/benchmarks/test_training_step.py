@@ -81,6 +81,7 @@ def test_fifty_steps_have_the_losses_of_the_reference(
         batch_size=4,
         flip=False,
         device="cpu",
+        precision="32",
         log_every=1,
     )
 

@@ -341,7 +341,7 @@ def test_the_current_folder_is_the_default(
 def test_a_file_is_no_folder(clip: Path, track: Track, below: str) -> None:
     result = track(clip, "-o", clip / below)
     assert result.exit_code == 2
-    assert_one_line(result, f"error: {clip} is not a folder; choose another one with -o")
+    assert_one_line(result, f"error: {clip} is not a folder; choose another one")
 
 
 def test_a_read_only_folder(clip: Path, out: Path, track: Track, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +350,7 @@ def test_a_read_only_folder(clip: Path, out: Path, track: Track, monkeypatch: py
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != out)
     result = track(clip, "-o", out / "new")
     assert result.exit_code == 2
-    assert_one_line(result, f"error: {out} is read-only; choose another folder with -o")
+    assert_one_line(result, f"error: {out} is read-only; choose another folder")
     assert names_in(out) == []
 
 

@@ -1,5 +1,6 @@
 """Many videos on a Ray cluster: the same files as one by one, whatever happens to a process."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -17,7 +18,12 @@ from typer.testing import CliRunner
 
 import dkpvid.cli.cluster
 from dkpvid.cli import app
-from dkpvid.cli.cluster import MAX_RETRIES, run_jobs
+from dkpvid.cli.cluster import _DEATHS, MAX_RETRIES, run_jobs
+from dkpvid.cli.fleet import Recipe, run_elsewhere
+from dkpvid.cli.jobs import Manner
+from dkpvid.cli.plan import plan
+from dkpvid.config import TrackConfig
+from dkpvid.drawing import DrawStyle
 from dkpvid.errors import UsageError
 from tests.video.clips import make_clip
 
@@ -36,7 +42,9 @@ class Reference:
 class FakeRay:
     """As much of the package as is used, with a cluster in this process; the last job ends first."""
 
-    exceptions = SimpleNamespace(WorkerCrashedError=Died, OutOfMemoryError=Died)
+    exceptions = SimpleNamespace(
+        WorkerCrashedError=Died, OutOfMemoryError=Died, NodeDiedError=Died, ObjectLostError=Died
+    )
 
     def __init__(self, num_gpus: int = 0) -> None:
         self._num_gpus = num_gpus
@@ -97,6 +105,34 @@ def test_every_job_is_told_of_once(ray: FakeRay) -> None:
     assert run([5, 3, 7]) == [(2, 14), (1, None), (0, 10)]
     assert ray.options["max_retries"] == MAX_RETRIES and ray.options["num_gpus"] == 0
     assert ray.options["include_dashboard"] is False
+
+
+@pytest.mark.parametrize("name", _DEATHS)
+def test_a_death_ends_its_job_only(ray: FakeRay, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    others = {other: ValueError for other in _DEATHS}
+    monkeypatch.setattr(ray, "exceptions", SimpleNamespace(**others | {name: Died}))
+    assert run([5, 3, 7]) == [(2, 14), (1, None), (0, 10)]
+
+
+def test_ray_has_these_errors() -> None:
+    need_ray()
+    exceptions = importlib.import_module("ray.exceptions")
+    assert all(issubclass(getattr(exceptions, name), exceptions.RayError) for name in _DEATHS)
+
+
+def test_overwriting_on_a_cluster_replaces_what_is_complete(
+    clip: Path, tmp_path: Path, tiny_weights: Path
+) -> None:
+    def run_here(manner: Manner) -> tuple[int, str]:
+        jobs = plan([str(clip)], str(tmp_path / "out"), "json", False, False, may_exist=True)
+        return run_elsewhere(Recipe(str(tiny_weights), TrackConfig(device="cpu"), None, manner), jobs[0])
+
+    output = tmp_path / "out" / "clip.dkp.json"
+    assert run_here(Manner(DrawStyle(), 20)) == (0, "")
+    whole = output.read_text()
+    output.write_text(whole[:2000])  # its fingerprint is still there
+    assert run_here(Manner(DrawStyle(), 20, overwrite=True)) == (0, "")
+    assert output.read_text() == whole
 
 
 def test_a_bug_is_not_swallowed(ray: FakeRay) -> None:
@@ -202,7 +238,7 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, tiny_weights: Path) -> 
     assert len(lines) == 2, stderr
     assert lines[0].startswith("error: d.mp4: not a readable video")
     assert lines[1] == "4 videos: 3 done, 1 failed or lost frames"
-    names = sorted(path.name for path in (tmp_path / "alone").iterdir())
+    names = sorted(path.name for path in (tmp_path / "alone").glob("[!.]*"))
     assert names == [f"{stem}.dkp.{suffix}" for stem in "abc" for suffix in ("csv", "json")]
     for name in names:
         assert (tmp_path / "spread" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name

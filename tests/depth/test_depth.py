@@ -4,7 +4,9 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 from urllib.error import URLError
 
 import numpy as np
@@ -387,3 +389,17 @@ def test_command_with_the_small_networks(shared: Path, tmp_path: Path, cache: Pa
         assert len(images) == len(maps)
         assert maps.min(axis=(1, 2, 3)).max() == 0
         assert maps.max(axis=(1, 2, 3)).min() == 255
+
+
+def test_no_program_of_a_hub_model_is_run(transformers: Any) -> None:
+    asked: list[Any] = []
+
+    def from_pretrained(name: str, **options: Any) -> Any:
+        asked.append(options["trust_remote_code"])
+        return MagicMock()
+
+    network = estimators.HubNetwork("owner/repo", torch.device("cpu"))
+    loader = SimpleNamespace(from_pretrained=from_pretrained)
+    network._transformers = SimpleNamespace(AutoImageProcessor=loader, AutoModelForDepthEstimation=loader)
+    assert network.network
+    assert asked == [False, False]

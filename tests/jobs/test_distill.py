@@ -112,8 +112,9 @@ def test_the_student_learns_to_agree_and_the_teacher_stays(
 
 
 def test_without_the_perceptual_loss_only_the_detector_learns(
-    data: Path, teacher: Path, tmp_path: Path
+    data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DKPVID_PERCEPTUAL_WEIGHTS", str(tmp_path / "not needed"))
     distill(
         DistillConfig(**settings(data, tmp_path / "run", perceptual_weight=0.0, gamma=0.5), teacher=teacher)
     )

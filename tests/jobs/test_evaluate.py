@@ -283,6 +283,16 @@ def test_a_mistake_is_one_line_and_its_exit_code(
     assert message in result[2] and len(result[2].splitlines()) == 1
 
 
+@pytest.mark.parametrize("option", ["--save-joints", "--plots"])
+def test_a_place_that_cannot_be_written_is_named_before_the_work(
+    poses: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("dkpvid.jobs.evaluate.detect_rows", None)
+    code, _, stderr = invoke(poses, "--weights", weights, option, tmp_path / "file" / "joints.json")
+    assert (code, stderr) == (2, f"error: {tmp_path / 'file'} is not a folder; choose another one\n")
+
+
 def test_joints_of_two_runs_are_refused(poses: Path, weights: Path, tmp_path: Path) -> None:
     code, _, stderr = invoke(
         poses, "--runs", weights, "--runs", weights, "--save-joints", tmp_path / "joints.json"

@@ -81,6 +81,13 @@ def test_sinks_get_the_whole_track_in_pieces(tiny_weights: Path, clip: Path) -> 
     np.testing.assert_allclose(tracked.track.time_seconds, np.arange(24) / 25, rtol=0, atol=1e-9)
 
 
+def test_of_a_camera_that_runs_for_days_only_the_end_is_kept(tiny_weights: Path, clip: Path) -> None:
+    sink = Sink()
+    tracked = track_video(clip, tracker(tiny_weights), lambda header: [sink], keep_all=False)
+    assert (tracked.num_frames, len(tracked.track)) == (24, 4)
+    assert len(Track.concatenate(sink.pieces)) == 24
+
+
 def test_the_header_tells_model_and_settings(tiny_weights: Path, clip: Path) -> None:
     config = replace(RAW, region=Region(80, -5, 100, 30))
     header = track_video(clip, tracker(tiny_weights, config), lambda header: []).header

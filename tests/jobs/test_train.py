@@ -1,6 +1,7 @@
 """Training: it learns, it can be stopped and killed at any moment, and it says what went wrong."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,33 @@ def test_an_existing_run_is_not_touched_without_a_word(data: Path, finished: Pat
     with pytest.raises(UsageError, match="was trained with batch_size = 4, got 5"):
         train(config(data, finished, batch_size=5), resume=True)
     assert (finished / "checkpoint.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "value"), [("crop", True), ("schedule", "cosine")])
+def test_a_run_that_is_older_than_a_setting_did_what_is_the_default(
+    data: Path, finished: Path, tmp_path: Path, name: str, value: Any
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    settings = json.loads((run / "config.json").read_text())
+    del settings[name], settings["model"]["edge_weight_lr"]
+    (run / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UsageError, match=rf"was trained with {name} = \w+, got {value}"):
+        train(config(data, run, **{name: value}), resume=True)
+    train(config(data, run), resume=True)
+    assert json.loads((run / "config.json").read_text())["model"]["edge_weight_lr"]
+
+
+def test_a_preview_opens_no_other_gpu(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forked: list[Any] = []
+    real = torch.random.fork_rng
+
+    def watched(devices: Any = None) -> Any:
+        forked.append(devices)
+        return real(devices)
+
+    monkeypatch.setattr(torch.random, "fork_rng", watched)
+    train(config(data, tmp_path / "run", steps=1, preview_every=1))
+    assert forked == [[]]
 
 
 def test_overwrite_starts_anew(data: Path, finished: Path, tmp_path: Path) -> None:

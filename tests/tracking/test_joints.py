@@ -164,6 +164,12 @@ def test_saved_and_loaded_it_is_the_same(rng: np.random.Generator, tmp_path: Pat
         load_joints(tmp_path / "joints.json", "cd" * 32)
 
 
+def test_a_place_that_cannot_be_written_is_one_clear_line(rng: np.random.Generator, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"joints\.json: cannot be written \(.+\); give another path"):
+        fit(*make_set(rng)).save(tmp_path / "file" / "joints.json")
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -11,7 +11,7 @@ from numpy import ndarray
 from dkpvid.errors import VideoError
 from dkpvid.structures import Frame
 from dkpvid.video.reader import VideoReader
-from dkpvid.video.writer import VideoWriter
+from dkpvid.video.writer import VideoWriter, read_comment
 from tests.video.clips import HEIGHT, WIDTH, dot_frame, ffmpeg_frames, ffprobe_times, make_clip
 
 MILLISECONDS = Fraction(1, 1000)
@@ -225,3 +225,11 @@ class TestCompleteness:
         with pytest.raises(VideoError, match="cannot be written"):
             write(tmp_path / "out.mp4", dots(1), [0.0])
         assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_name_may_look_like_a_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("2024-01-01T12:30:00.dkp.mp4")
+    with VideoWriter(path, width=16, height=16, time_base=Fraction(1, 25), comment="mine") as writer:
+        writer.write(np.zeros((16, 16, 3), np.uint8), 0.0)
+    assert read_comment(path) == "mine"

@@ -34,8 +34,9 @@ from dkpvid.checkpoint import Weights, load_weights, save_weights
 from dkpvid.config import ModelConfig, TrackConfig
 from dkpvid.drawing import DrawStyle
 from dkpvid.formats import FORMATS
+from dkpvid.formats.base import TrackSink
 from dkpvid.formats.schema import TrackHeader
-from dkpvid.jobs.track import Tracker, TrackSink, track_video
+from dkpvid.jobs.track import Tracker, track_video
 from dkpvid.models.edge_map import EdgeMap
 from dkpvid.tracking.render import AnnotatedVideo, fits_in_memory, redraw
 from dkpvid.video.reader import VideoReader

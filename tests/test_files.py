@@ -60,10 +60,9 @@ def test_a_failed_rename_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("umask", "rights"), [(0o022, 0o644), (0o077, 0o600)])
 def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path, umask: int, rights: int) -> None:
     path = tmp_path / "result.json"
-    temporary = temporary_beside(path)
     before = os.umask(umask)
     try:
-        put_in_place(temporary, path)
+        put_in_place(temporary_beside(path), path)
         assert os.umask(umask) == umask
     finally:
         os.umask(before)

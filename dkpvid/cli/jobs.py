@@ -20,7 +20,8 @@ from dkpvid.formats.reading import read_fingerprint
 from dkpvid.formats.schema import TrackHeader
 
 if TYPE_CHECKING:
-    from dkpvid.jobs.track import TrackedVideo, Tracker, TrackSink
+    from dkpvid.formats.base import TrackSink
+    from dkpvid.jobs.track import TrackedVideo, Tracker
     from dkpvid.tracking.render import AnnotatedVideo
 
 

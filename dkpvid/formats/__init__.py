@@ -7,7 +7,7 @@ temporary name beside it.
 from importlib.util import find_spec
 
 from dkpvid.errors import UsageError
-from dkpvid.formats.base import TrackWriter
+from dkpvid.formats.base import TrackSink, TrackWriter
 from dkpvid.formats.coco import CocoResults
 from dkpvid.formats.deeplabcut import DeepLabCutCsv
 from dkpvid.formats.native import JsonDocument, JsonLines, JsonLinesStream
@@ -15,7 +15,7 @@ from dkpvid.formats.nwb import NwbFile
 from dkpvid.formats.openpose import OpenPoseFolder
 from dkpvid.formats.sleap import SleapAnalysis
 
-__all__ = ["FORMATS", "JsonDocument", "JsonLinesStream", "TrackWriter", "check_format"]
+__all__ = ["FORMATS", "JsonDocument", "JsonLinesStream", "TrackSink", "TrackWriter", "check_format"]
 
 FORMATS: dict[str, type[TrackWriter]] = {
     "json": JsonDocument,

@@ -1,5 +1,6 @@
 """What the formats share: how a file comes into being, and the points that go into it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,23 +16,35 @@ from dkpvid.shapes import Float
 from dkpvid.structures import LostPacket, Track
 
 
-@runtime_checkable
-class TrackWriter(Protocol):
-    """What all formats have in common."""
+class TrackSink(ABC):
+    """Takes a track piece by piece."""
+
+    @abstractmethod
+    def write(self, track: Track) -> None:
+        """Append the frames that follow the ones written before."""
+
+    @abstractmethod
+    def close(self, lost: Sequence[LostPacket]) -> None:
+        """Complete the output, and give it its final name, replacing what is there."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Give the unfinished output up. Does nothing after `close`, so it can always be called."""
+
+
+class TrackWriter(TrackSink):
+    """A sink that writes one file, or one folder: what every format is.
+
+    Args:
+        path: Its final name.
+        header: Of the track.
+    """
 
     suffix: ClassVar[str]
     """What the file's name ends with."""
 
+    @abstractmethod
     def __init__(self, path: Path, header: TrackHeader) -> None: ...
-
-    def write(self, track: Track) -> None:
-        """Append the frames that follow the ones written before."""
-
-    def close(self, lost: Sequence[LostPacket]) -> None:
-        """Complete the file and give it its final name, replacing what is there."""
-
-    def abort(self) -> None:
-        """Remove the unfinished file. Does nothing after `close`, so it can always be called to clean up."""
 
 
 @runtime_checkable

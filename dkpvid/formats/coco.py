@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from dkpvid.formats.base import UnfinishedFile, frame_points, open_text
+from dkpvid.formats.base import TrackWriter, UnfinishedFile, frame_points, open_text
 from dkpvid.formats.schema import TrackHeader, to_json
 from dkpvid.structures import LostPacket, Track
 
 
-class CocoResults:
+class CocoResults(TrackWriter):
     """The list of keypoint results that `COCO.loadRes` of pycocotools reads, with a line per entry.
 
     An entry is a frame in which something was found: `image_id` is the frame's number, `category_id` is 1,

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from dkpvid.formats.base import UnfinishedFile, frame_points, open_text, point_names, scorer
+from dkpvid.formats.base import TrackWriter, UnfinishedFile, frame_points, open_text, point_names, scorer
 from dkpvid.formats.schema import TrackHeader
 from dkpvid.structures import LostPacket, Track
 
 
-class DeepLabCutCsv:
+class DeepLabCutCsv(TrackWriter):
     """The CSV of DeepLabCut: three header rows, then x, y, likelihood of each keypoint; empty = not observed.
 
     It has no room for times, covariances, flags or lost packets. Rows are labelled with the frame's number,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from dkpvid.formats.base import UnfinishedFile, open_text
+from dkpvid.formats.base import TrackSink, TrackWriter, UnfinishedFile, open_text
 from dkpvid.formats.schema import TrackHeader, end_record, frame_records, header_record, lost_records, to_json
 from dkpvid.structures import LostPacket, Track
 
@@ -20,7 +20,7 @@ class TextStream(Protocol):
         """Hand on what was written."""
 
 
-class JsonLinesStream:
+class JsonLinesStream(TrackSink):
     """JSON Lines to a text stream, such as stdout. The stream stays open.
 
     Each `write` ends with a flush, so that a reader at the other end of a pipe is never behind; when that
@@ -53,7 +53,7 @@ class JsonLinesStream:
         self._stream.write(to_json(record) + "\n")
 
 
-class JsonLines:
+class JsonLines(TrackWriter):
     """A record a line: header, frames, end."""
 
     suffix: ClassVar[str] = ".dkp.jsonl"
@@ -76,7 +76,7 @@ class JsonLines:
         self._file.abort()
 
 
-class JsonDocument:
+class JsonDocument(TrackWriter):
     """One JSON document, with a line per frame so that line tools still find their way."""
 
     suffix: ClassVar[str] = ".dkp.json"

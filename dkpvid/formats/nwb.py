@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from dkpvid import __version__
-from dkpvid.formats.base import UnfinishedFile, point_arrays, point_names, scorer, strong_edges
+from dkpvid.formats.base import TrackWriter, UnfinishedFile, point_arrays, point_names, scorer, strong_edges
 from dkpvid.formats.hdf5 import Hdf5File
 from dkpvid.formats.schema import COORDINATES, TrackHeader, header_record, to_json
 from dkpvid.structures import LostPacket, Track
@@ -20,7 +20,7 @@ _CONFIDENCE = "chance that the point lies within 5 % of the tracked region's sid
 _FRAMES_PER_CHUNK = 1024
 
 
-class NwbFile:
+class NwbFile(TrackWriter):
     """An NWB file with a `PoseEstimation` of ndx-pose in the processing module `behavior`.
 
     It holds a series per keypoint, then per named joint: places in pixels (NaN = not observed), confidence,

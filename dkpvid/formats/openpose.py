@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dkpvid.files import put_folder_in_place, temporary_folder_beside
-from dkpvid.formats.base import frame_points
+from dkpvid.formats.base import TrackWriter, frame_points
 from dkpvid.formats.schema import TrackHeader, to_json
 from dkpvid.structures import LostPacket, Track
 
@@ -16,7 +16,7 @@ _OTHER_PARTS = (
 )
 
 
-class OpenPoseFolder:
+class OpenPoseFolder(TrackWriter):
     """A folder with a file a frame, `STEM_000000000000_keypoints.json` and so on, as `--write_json` makes it.
 
     A file holds one person, or none when nothing was found in the frame. `pose_keypoints_2d` are x, y,

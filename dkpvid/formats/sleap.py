@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dkpvid.formats.base import UnfinishedFile, point_arrays, point_names, strong_edges
+from dkpvid.formats.base import TrackWriter, UnfinishedFile, point_arrays, point_names, strong_edges
 from dkpvid.formats.hdf5 import Hdf5File
 from dkpvid.formats.schema import TrackHeader
 from dkpvid.structures import LostPacket, Track
@@ -21,7 +21,7 @@ _LAYOUT = {
 }
 
 
-class SleapAnalysis:
+class SleapAnalysis(TrackWriter):
     """SLEAP's analysis HDF5, in the axis order that SLEAP writes for MATLAB; NaN = not observed.
 
     A position on the frame axis is the frame's number in the video, so with a later start the file begins

@@ -6,7 +6,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,8 +14,9 @@ from dkpvid.checkpoint import Weights
 from dkpvid.config import TrackConfig
 from dkpvid.config_json import to_dict
 from dkpvid.coordinates import Region, Regions
-from dkpvid.devices import choose_device, computes_bfloat16
+from dkpvid.devices import choose_device
 from dkpvid.errors import VideoError
+from dkpvid.formats.base import TrackSink
 from dkpvid.formats.schema import TrackHeader, to_json
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
 from dkpvid.tracking.detect import FRAMES_AHEAD, Detector, confidence_from_covariance, detect, keypoint_names
@@ -27,20 +27,6 @@ from dkpvid.tracking.smoothing import Smoother, kept_back, make_smoother
 from dkpvid.tracking.windows import LOOKAHEAD, cut_at_jumps, follow
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.sources import Source, find_source
-
-
-@runtime_checkable
-class TrackSink(Protocol):
-    """Takes a track piece by piece; the classes of `dkpvid.formats` do."""
-
-    def write(self, track: Track) -> None:
-        """Append the frames that follow the ones written before."""
-
-    def close(self, lost: Sequence[LostPacket]) -> None:
-        """Complete the output."""
-
-    def abort(self) -> None:
-        """Give the output up; nothing happens when it is complete."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +58,8 @@ class Tracker:
         self.weights = weights
         self.config = config
         self.joints = joints
-        device = choose_device(config.device)
-        precision = "bf16" if config.half and computes_bfloat16(device) else "32"
-        self.detector = Detector(weights, device, precision, config.runtime)
+        precision = "bf16" if config.half else "32"
+        self.detector = Detector(weights, choose_device(config.device), precision, config.runtime)
 
     def open(
         self, source: str | Path | Source, should_stop: Callable[[], bool] = lambda: False

@@ -10,6 +10,7 @@ import numpy as np
 from dkpvid.ahead import ahead
 from dkpvid.drawing import Annotator, DrawStyle
 from dkpvid.errors import VideoError
+from dkpvid.formats.base import TrackSink
 from dkpvid.formats.schema import TrackHeader
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
 from dkpvid.video.reader import VideoReader
@@ -31,7 +32,7 @@ def fits_in_memory(info: VideoInfo, num_frames: int) -> bool:
     return info.width * info.height * _BYTES_PER_PIXEL * num_frames <= MOST_KEPT_BYTES
 
 
-class AnnotatedVideo:
+class AnnotatedVideo(TrackSink):
     """An MP4 that is fed with frames and, later, with what was found in them, as a `TrackSink`.
 
     When it cannot be written it stays silent, so that the other outputs are completed, and tells `error`.

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dkpvid.checkpoint import WEIGHTS_FILE, save_weights
-from dkpvid.config import DistillConfig, TrainConfig
+from dkpvid.config import TrainConfig
 from dkpvid.config_json import to_dict
 from dkpvid.errors import TrainingError, UsageError, WeightsError
 from dkpvid.files import parse_json, write_then_rename
 from dkpvid.models.autolink import AutoLink, Reconstruction
 from dkpvid.pages.run import write_run_report
+from dkpvid.training.earlier import check_same_settings, read_settings
 from dkpvid.training.environment import describe_environment
 from dkpvid.training.previews import remove_previews, save_preview
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-# What may differ between a run and its continuation: where things are, how often something is written, and
-# what a run that broke down is rescued with.
-RESUMABLE_CHANGES = frozenset(
-    (
-        *("data", "run", "device", "workers", "decoder", "perceptual_weights"),
-        *("steps", "log_every", "checkpoint_every", "preview_every"),
-        *("learning_rate", "precision"),
-        *("devices", "nodes", "strategy", "keep", "deterministic"),
-    )
-)
 
 
 class Run:
@@ -57,7 +47,7 @@ class Run:
                 f"{self.folder} already holds a run; pass --resume to go on or --overwrite to start anew"
             )
         if resume:
-            _check_same_settings(_read_settings(settings), to_dict(config), self.folder)
+            check_same_settings(read_settings(settings), to_dict(config), self.folder)
         elif overwrite:
             for stale in (*self._checkpoints(), self._metrics, self.folder / WEIGHTS_FILE):
                 stale.unlink(missing_ok=True)
@@ -266,39 +256,6 @@ def _restore(tensors: dict[str, Tensor], model: AutoLink, optimizer: torch.optim
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and (device := parameters[0].device).type == "cuda":
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = parse_json(path.read_text())
-        if not isinstance(settings, dict):
-            raise ValueError("expected settings by their names")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is damaged ({error}); pass --overwrite to start anew") from None
-    return settings
-
-
-def _check_same_settings(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
-    # A setting that the run does not know is younger than the run, which did what is now the default.
-    defaults = _plain_defaults(TrainConfig) | _plain_defaults(DistillConfig)
-    for name, value in new.items():
-        if name in RESUMABLE_CHANGES or name not in {**defaults, **old}:
-            continue
-        done = old.get(name, defaults.get(name))
-        if isinstance(done, dict) and isinstance(defaults.get(name), dict):
-            done = {**defaults[name], **done}
-        if done != value:
-            raise UsageError(
-                f"{folder} was trained with {name} = {done}, got {value}; resume with the same settings, "
-                "or start another run"
-            )
-
-
-def _plain_defaults(kind: type[TrainConfig]) -> dict[str, Any]:
-    """The settings that need not be given, as `to_dict` writes them."""
-    given = [field.name for field in fields(kind) if field.default is field.default_factory]
-    required: dict[str, Any] = dict.fromkeys(given, Path())
-    return {name: value for name, value in to_dict(kind(**required)).items() if name not in required}
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

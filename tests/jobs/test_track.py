@@ -15,9 +15,10 @@ from dkpvid.config import SmoothingConfig, TrackConfig
 from dkpvid.coordinates import Region
 from dkpvid.errors import UsageError, VideoError
 from dkpvid.formats import JsonDocument
+from dkpvid.formats.base import TrackSink
 from dkpvid.formats.reading import read_track
 from dkpvid.formats.schema import TrackHeader, json_schema
-from dkpvid.jobs.track import Tracker, TrackSink, track_video
+from dkpvid.jobs.track import Tracker, track_video
 from dkpvid.structures import LostPacket, Track
 from dkpvid.tracking.detect import confidence_from_covariance
 from dkpvid.tracking.joints import JointMap
@@ -29,7 +30,7 @@ from tests.video.clips import HEIGHT, WIDTH, dot_frame, make_clip
 RAW = TrackConfig(device="cpu", batch_size=5, smoothing=SmoothingConfig("none"))
 
 
-class Sink:
+class Sink(TrackSink):
     """Remembers what happened to it."""
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ def test_the_header_tells_model_and_settings(tiny_weights: Path, clip: Path) -> 
 def test_half_is_bfloat16_where_that_is_there(
     tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
 ) -> None:
-    monkeypatch.setattr("dkpvid.jobs.track.computes_bfloat16", lambda device: has_bfloat16)
+    monkeypatch.setattr("dkpvid.devices.computes_bfloat16", lambda device: has_bfloat16)
     runtime = tracker(tiny_weights, TrackConfig(device="cpu", half=True)).detector.runtime
     assert isinstance(runtime, TorchRuntime if has_bfloat16 else OnnxRuntime)
 

@@ -12,8 +12,9 @@ from dkpvid.checkpoint import load_weights
 from dkpvid.config import SmoothingConfig, TrackConfig
 from dkpvid.drawing import DrawStyle
 from dkpvid.errors import VideoError
+from dkpvid.formats.base import TrackSink
 from dkpvid.formats.schema import TrackHeader
-from dkpvid.jobs.track import TrackedVideo, Tracker, TrackSink, track_video
+from dkpvid.jobs.track import TrackedVideo, Tracker, track_video
 from dkpvid.structures import VideoInfo
 from dkpvid.tracking.joints import JointMap
 from dkpvid.tracking.render import MOST_KEPT_BYTES, AnnotatedVideo, fits_in_memory, redraw

@@ -59,7 +59,16 @@ def add_from_videos(
     for video in videos:
         if comes_once(video):
             raise UsageError(f"{video} cannot be read twice, which choosing frames needs; give a file")
-    sightings = [look_through(video, detector, batch_size, partial(on_frame, video)) for video in videos]
+    sightings = [
+        look_through(
+            video,
+            detector,
+            num_videos=len(videos),
+            batch_size=batch_size,
+            on_frame=partial(on_frame, video),
+        )
+        for video in videos
+    ]
     candidates = candidates_of(sightings)
     return _add(folder, labeling, sightings, candidates, count)
 

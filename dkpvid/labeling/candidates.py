@@ -16,8 +16,10 @@ from dkpvid.tracking.detect import Detector, detect
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import frame_to_square, to_square
 
-MOST_CANDIDATES = 1500
-"""Frames of a video that are looked at, evenly spread: more would not differ more."""
+MOST_CANDIDATES = 3000
+"""Frames that are looked at in all videos together, evenly spread: more would not differ more."""
+_FEWEST_OF_A_VIDEO = 30
+"""But so many of each."""
 _THUMBNAIL = 16
 """Side of the pictures whose appearance is compared, in pixels."""
 _SHARE_IN_DOUBT = 0.34
@@ -44,13 +46,19 @@ class Sighting:
 
 
 def look_through(
-    video: str, detector: Detector, batch_size: int, on_frame: Callable[[int, int | None], None]
+    video: str,
+    detector: Detector,
+    *,
+    num_videos: int = 1,
+    batch_size: int = 32,
+    on_frame: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Sighting:
     """Find the keypoints in a video's frames, or in an evenly spread part of them when there are very many.
 
     Args:
         video: What `VideoReader` takes.
         detector: The model.
+        num_videos: How many videos share the candidates.
         batch_size: Frames per forward pass.
         on_frame: Told how many frames were looked at, and of about how many.
 
@@ -60,7 +68,8 @@ def look_through(
     thumbnails: list[ndarray] = []
     with VideoReader(video) as reader:
         info = reader.info
-        stride = -(-(info.num_frames_estimate or 0) // MOST_CANDIDATES) or 1
+        most = max(MOST_CANDIDATES // num_videos, _FEWEST_OF_A_VIDEO)
+        stride = -(-(info.num_frames_estimate or 0) // most) or 1
         about = info.num_frames_estimate and -(-info.num_frames_estimate // stride)
 
         def looked_at() -> Iterator[Frame]:

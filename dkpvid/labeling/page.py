@@ -1,6 +1,7 @@
 """The page in which joints are labelled: one file that needs no network and no server."""
 
 import io
+import shlex
 import time
 from base64 import b64encode
 from pathlib import Path
@@ -54,6 +55,7 @@ def write_label_page(folder: Path, labeling: Labeling, shown_size: int = SHOWN_S
         path,
         "label.html.j2",
         explanation=EXPLANATION_OF_CORRECTIONS if corrected else EXPLANATION,
+        next_command=f"dkpvid eval {shlex.quote(str(folder))} --save-joints joints.json",
         pictures=[_jpeg(picture_path(folder, frame), shown_size) for frame in labeling.frames],
         data={
             "id": labeling.identity,

@@ -136,7 +136,7 @@ function drawMarks(pen, to) {
   current().forEach((joint, k) => {
     if (joint === null && predictedAt(k)) {
       mark(pen, to(predictedAt(k)), k, { isFilled: false, dashes: [4, 3] });
-      write(pen, `${state.names[k]} ?`, to(predictedAt(k)), 0.85);
+      write(pen, isOn("named") || k === state.joint ? `${state.names[k]} ?` : "?", to(predictedAt(k)), 0.85);
     }
   });
   current().forEach((joint, k) => {

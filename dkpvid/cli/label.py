@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dkpvid.cli.plan import check_folder
 from dkpvid.cli.progress import ProgressReport
-from dkpvid.cli.shared import interrupt_request, reported_errors, say
+from dkpvid.cli.shared import check_folder, interrupt_request, reported_errors, say
 from dkpvid.errors import UsageError
 from dkpvid.video.inputs import expand_inputs
 
 if TYPE_CHECKING:
     from dkpvid.labeling.folder import Labeling
+    from dkpvid.video.sources import Source
 
 # The joints of COCO's people, which most pose models know.
 HUMAN = tuple(
@@ -152,7 +152,7 @@ def parse_names(text: str | None) -> tuple[str, ...]:
 def _choose(
     folder: Path,
     labeling: "Labeling",
-    videos: list[str],
+    videos: "list[Source]",
     count: int,
     weights: str | None,
     device: str,

@@ -22,14 +22,14 @@ from dkpvid.labeling.choosing import Candidates, Choice, choose_frames
 from dkpvid.labeling.folder import PICTURES, LabelFrame, Labeling, picture_path, write_frames
 from dkpvid.structures import Frame
 from dkpvid.tracking.detect import Detector
-from dkpvid.video.inputs import comes_once, output_stems
 from dkpvid.video.reader import VideoReader
+from dkpvid.video.sources import Source, find_source
 
 
 def add_from_videos(
     folder: Path,
     labeling: Labeling,
-    videos: Sequence[str],
+    videos: Sequence[Source],
     count: int,
     detector: Detector,
     *,
@@ -57,15 +57,15 @@ def add_from_videos(
     if count < 1:
         return labeling
     for video in videos:
-        if comes_once(video):
-            raise UsageError(f"{video} cannot be read twice, which choosing frames needs; give a file")
+        if video.comes_once:
+            raise UsageError(f"{video.name} cannot be read twice, which choosing frames needs; give a file")
     sightings = [
         look_through(
             video,
             detector,
             num_videos=len(videos),
             batch_size=batch_size,
-            on_frame=partial(on_frame, video),
+            on_frame=partial(on_frame, video.name),
         )
         for video in videos
     ]
@@ -93,7 +93,7 @@ def add_corrections(folder: Path, labeling: Labeling, track: Path, video: str | 
     labeling = replace(labeling, names=names, joints=filled)
     if count < 1:
         return labeling
-    taken = [frame.index for frame in labeling.frames if _same(frame.video) == _same(sighting.video)]
+    taken = [frame.index for frame in labeling.frames if _place(frame.video) == _place(sighting.video)]
     return _add(folder, labeling, [sighting], candidates_to_correct(sighting, count, taken), count)
 
 
@@ -104,11 +104,11 @@ def _add(
     candidates: Candidates,
     count: int,
 ) -> Labeling:
-    numbers = {_same(sighting.video): number for number, sighting in enumerate(sightings)}
+    numbers = {_place(sighting.video): number for number, sighting in enumerate(sightings)}
     taken = [
-        (numbers[_same(frame.video)], frame.index)
+        (numbers[_place(frame.video)], frame.index)
         for frame in labeling.frames
-        if _same(frame.video) in numbers
+        if _place(frame.video) in numbers
     ]
     choices = choose_frames(candidates, count, taken)
     folders = _picture_folders(labeling, [sighting.video for sighting in sightings])
@@ -157,23 +157,23 @@ def _label_frame(
 
 def _picture_folders(labeling: Labeling, videos: Sequence[str]) -> dict[str, str]:
     """What the folder of each video's pictures is called: as before, or after the video, but never twice."""
-    known = {_same(frame.video): PurePosixPath(frame.image).parts[1] for frame in labeling.frames}
+    known = {_place(frame.video): PurePosixPath(frame.image).parts[1] for frame in labeling.frames}
     for video in videos:
-        if _same(video) in known:
+        if _place(video) in known:
             continue
         # Folders travel to systems that know fewer characters than this one.
-        stem = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", output_stems([video])[0]).strip(" .") or "video"
+        stem = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", find_source(video).stem).strip(" .") or "video"
         name, number = stem, 1
         while name.casefold() in {other.casefold() for other in known.values()}:
             number += 1
             name = f"{stem}-{number}"
-        known[_same(video)] = name
-    return {video: known[_same(video)] for video in videos}
+        known[_place(video)] = name
+    return {video: known[_place(video)] for video in videos}
 
 
-def _same(video: str) -> str:
-    """The same for all ways to write a path."""
-    return str(Path(video).resolve()) if Path(video).exists() else video
+def _place(video: str) -> str:
+    """The same for all ways to name a video."""
+    return find_source(video).place
 
 
 def _keep_pictures(folder: Path, frames: Sequence[LabelFrame], sighting: Sighting) -> None:

@@ -15,6 +15,7 @@ from dkpvid.structures import Frame, Track
 from dkpvid.tracking.detect import Detector, detect
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import frame_to_square, to_square
+from dkpvid.video.sources import Source
 
 MOST_CANDIDATES = 3000
 """Frames that are looked at in all videos together, evenly spread: more would not differ more."""
@@ -46,7 +47,7 @@ class Sighting:
 
 
 def look_through(
-    video: str,
+    video: Source,
     detector: Detector,
     *,
     num_videos: int = 1,
@@ -56,7 +57,7 @@ def look_through(
     """Find the keypoints in a video's frames, or in an evenly spread part of them when there are very many.
 
     Args:
-        video: What `VideoReader` takes.
+        video: Can be read more than once.
         detector: The model.
         num_videos: How many videos share the candidates.
         batch_size: Frames per forward pass.
@@ -84,9 +85,9 @@ def look_through(
             pieces.append(piece)
             on_frame(sum(map(len, pieces)), about)
     if not pieces:
-        raise VideoError(f"{video}: no frame could be decoded")
+        raise VideoError(f"{video.name}: no frame could be decoded")
     return Sighting(
-        video, info.width, info.height, Track.concatenate(pieces), thumbnails=np.stack(thumbnails)
+        video.path, info.width, info.height, Track.concatenate(pieces), thumbnails=np.stack(thumbnails)
     )
 
 

@@ -11,6 +11,7 @@ from dkpvid.checkpoint import load_weights
 from dkpvid.labeling.candidates import Sighting, candidates_of, candidates_to_correct, jumps, look_through
 from dkpvid.structures import Track
 from dkpvid.tracking.detect import Detector
+from dkpvid.video.sources import find_source
 from tests.labeling.making import dots_video
 
 
@@ -58,7 +59,7 @@ def test_doubtful_joints_are_offered_and_named() -> None:
 def test_long_videos_are_looked_at_here_and_there(
     tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    video = str(dots_video(tmp_path / "dots.mp4", 24, 96, 64))
+    video = find_source(dots_video(tmp_path / "dots.mp4", 24, 96, 64))
     detector = Detector(load_weights(tiny_weights), torch.device("cpu"))
     told: list[tuple[int, int | None]] = []
     sighting = look_through(video, detector, batch_size=7, on_frame=lambda *progress: told.append(progress))

@@ -81,14 +81,13 @@ def evaluate(
     with reported_errors():
         if weights is not None and runs:
             raise UsageError("give --weights for one model or --runs for several, not both")
-        for name, value in (("--plots", plots), ("--save-joints", save_joints)):
-            if value is not None and protocol != "regression":
+        for name, folder in (("--plots", plots), ("--save-joints", save_joints and save_joints.parent)):
+            if folder is not None and protocol != "regression":
                 raise UsageError(f"{name} goes with --protocol regression, not with {protocol}")
-        if save_joints is not None and len(runs or ()) > 1:
-            raise UsageError("--save-joints takes one model; give --weights")
-        for folder in (plots, save_joints and save_joints.absolute().parent):
             if folder is not None:
                 check_folder(folder)
+        if save_joints is not None and len(runs or ()) > 1:
+            raise UsageError("--save-joints takes one model; give --weights")
         config = EvalConfig(
             data=data,
             protocol=protocol,
@@ -116,7 +115,7 @@ def _papers(config: EvalConfig, console: Console, quiet: bool) -> dict[str, Any]
     from dkpvid.jobs.evaluate import evaluate_protocol  # torch loads here, not for --help
 
     with ProgressReport(f"evaluating {config.data}", "images", None, quiet) as progress:
-        scores = evaluate_protocol(config, on_row=_follow(progress))
+        scores = evaluate_protocol(config, on_row=lambda done, total: progress.update(done, total=total))
     summary = _summary([score.value for score in scores])
     column = (
         "human36m_background" if config.protocol == "human36m" and config.with_background else config.protocol
@@ -157,7 +156,7 @@ def _regression(
 
         require_matplotlib()
     with ProgressReport(f"evaluating {config.data}", "images", None, quiet) as progress:
-        scores = evaluate_regression(config, on_row=_follow(progress))
+        scores = evaluate_regression(config, on_row=lambda done, total: progress.update(done, total=total))
     for score in scores:
         console.print(_regression_table(score, PCK_THRESHOLDS))
         for part in score.rounds:
@@ -292,11 +291,3 @@ def _number(value: float | None) -> str:
 
 def _plus_minus(mean: float | None, std: float | None) -> str:
     return _number(mean) + (f" ± {std:.2g}" if std is not None else "")
-
-
-def _follow(progress: ProgressReport) -> Any:
-    def update(done: int, total: int) -> None:
-        progress.total = total
-        progress.update(done)
-
-    return update

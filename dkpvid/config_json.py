@@ -1,10 +1,11 @@
 """Settings as plain JSON values, and back, checked."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from dkpvid.config import PRESETS, ModelConfig, TrainConfig
 from dkpvid.errors import UsageError
 
 Config = TypeVar("Config")
@@ -46,3 +47,31 @@ def _parsed(name: str, value: Any, hint: Any) -> Any:
             return value
     allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
     raise UsageError(f"{name.replace('_', ' ')} must be {allowed}, got {value!r}")
+
+
+def combined(
+    kind: type[Config], stored: Mapping[str, Any], preset: str | None, changes: Mapping[str, Any]
+) -> Config:
+    """Settings of a training: those of an earlier run, changed by a preset and by what was given.
+
+    Args:
+        kind: TrainConfig, or DistillConfig.
+        stored: What `to_dict` made; what is missing gets its default.
+        preset: A name of `PRESETS`.
+        changes: By the names of the fields of `kind` and of ModelConfig; `depth.model` means one in a group.
+
+    Raises:
+        UsageError: there is no such preset, or a value is not allowed.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    values = dict(stored)
+    for name, value in {**(PRESETS[preset] if preset else {}), **changes}.items():
+        group, _, inner = name.rpartition(".")
+        if not group and name in {field.name for field in fields(ModelConfig)}:
+            group = "model"
+        if group:
+            values[group] = {**values.get(group, {}), inner: value}
+        elif name != "gamma" or kind is not TrainConfig:  # presets have it, but only a student needs it
+            values[name] = value
+    return from_dict(kind, values)

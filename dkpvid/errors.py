@@ -10,6 +10,10 @@
 Anything else that escapes is a bug and keeps its traceback (exit 1).
 """
 
+import warnings
+from importlib import import_module
+from typing import Any
+
 
 class DkpvidError(Exception):
     """A user's mistake or a broken input; `str(error)` is the one line to show."""
@@ -51,3 +55,25 @@ def printable(text: str) -> str:
     two\nlines.mp4
     """
     return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
+
+
+def need_extra(what: str, package: str, install: str) -> Any:
+    """Import a package that not everybody has.
+
+    Args:
+        what: What needs it, as the user calls it.
+        package: The module to import.
+        install: What `pip install` is to be given.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module(package)
+    except ImportError:
+        name = package.partition(".")[0]
+        raise UsageError(
+            f'{what} needs {name}, which is not installed; run: pip install "{install}"'
+        ) from None

@@ -30,6 +30,7 @@ ROWS = (
     {"depth"},
     # The jobs never import each other.
     {"jobs.distill", "jobs.evaluate", "jobs.export", "jobs.track", "jobs.train"},
+    {"api"},
     {"cli"},
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}

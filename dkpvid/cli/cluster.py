@@ -1,16 +1,14 @@
 """Jobs spread over a Ray cluster; the package ray is loaded here only, and only when it is asked for."""
 
-import importlib
 import os
 import socket
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dkpvid.errors import UsageError
+from dkpvid.errors import UsageError, need_extra
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -29,12 +27,7 @@ def require_ray() -> Any:
     Raises:
         UsageError: it is not installed.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module("ray")
-    except ImportError:
-        raise UsageError("--ray needs the package ray; install dkpvid[ray]") from None
+    return need_extra("--ray", "ray", "dkpvid[ray]")
 
 
 def run_jobs(

@@ -50,10 +50,9 @@ class Recipe:
         Raises:
             DkpvidError: a file cannot be read, or the device is not there.
         """
-        from dkpvid.jobs.track import Tracker
+        from dkpvid.api import load_model
 
-        weights, joints = self.load()
-        return Tracker(weights, self.config, joints)
+        return load_model(self.weights, joints=self.joints, config=self.config)
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ import typer
 from dkpvid.cli.progress import ProgressReport
 from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request
 from dkpvid.config import PRESETS, DepthConfig, ModelConfig, TrainConfig
-from dkpvid.config_json import Config, from_dict
+from dkpvid.config_json import Config, combined, from_dict
 from dkpvid.errors import UsageError, printable
 from dkpvid.files import parse_json
 
@@ -124,26 +124,14 @@ def config_from(kind: type[Config], options: Mapping[str, Any]) -> Config:
     """
     given = {name: value for name, value in options.items() if value is not None}
     values = _stored(kind, given.get("from_config"))
-    preset = given.get("preset")
-    if preset is not None and preset not in PRESETS:
-        raise UsageError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    chosen = dict(PRESETS[preset]) if preset else {}
-    chosen |= {
+    changes = {
         _SETTING_OF.get(name, name): value for name, value in given.items() if name not in _NO_SETTINGS
     }
-    for name, value in chosen.items():
-        group, _, inner = name.rpartition(".")
-        if not group and name in {field.name for field in fields(ModelConfig)}:
-            group = "model"
-        if group:
-            values[group] = {**values.get(group, {}), inner: value}
-        elif name != "gamma" or kind is not TrainConfig:  # presets have it, but only a student needs it
-            values[name] = value
     for name in ("data", "teacher"):
-        if name in {field.name for field in fields(kind)} and name not in values:  # type: ignore[arg-type]
+        if name in {field.name for field in fields(kind)} and name not in {**values, **changes}:  # type: ignore[arg-type]
             word = "DATA, the folder of videos," if name == "data" else "--teacher"
             raise UsageError(f"{word} is missing; give it, or --from-config CONFIG.JSON")
-    return from_dict(kind, values)
+    return combined(kind, values, given.get("preset"), changes)
 
 
 def _stored(kind: type[Config], path: Path | None) -> dict[str, Any]:

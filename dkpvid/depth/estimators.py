@@ -1,7 +1,6 @@
 """The depth networks to choose from, behind one call: frames in, nearness out."""
 
 import hashlib
-import importlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +14,7 @@ from dkpvid.depth.dpt import DPT_VARIANTS, DptSwinV2, build_dpt, load_dpt
 from dkpvid.depth.small_depth import SmallDepth
 from dkpvid.devices import autocast
 from dkpvid.downloads import MIDAS, fetch
-from dkpvid.errors import UsageError, WeightsError
+from dkpvid.errors import UsageError, WeightsError, need_extra
 from dkpvid.shapes import Float, UInt8
 from dkpvid.training.data import fingerprint
 
@@ -124,11 +123,7 @@ class HubNetwork:
     input_size: int | None = None
 
     def __init__(self, name: str, device: torch.device) -> None:
-        try:
-            # An optional package, imported by name so that type checks do not depend on it.
-            self._transformers: Any = importlib.import_module("transformers")
-        except ImportError:
-            raise UsageError(f"hf:{name} needs the package transformers; install dkpvid[depth-hub]") from None
+        self._transformers = need_extra(f"hf:{name}", "transformers", "dkpvid[depth-hub]")
         self.name, self.device = name, device
         is_folder = Path(name).is_dir()
         self.key = f"hf-{fingerprint(Path(name)) if is_folder else name.replace('/', '--')}"

@@ -163,7 +163,7 @@ def test_no_cluster_is_one_clear_line(ray: FakeRay) -> None:
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"install dkpvid\[ray\]"):
+    with pytest.raises(UsageError, match=r'--ray needs ray, .*pip install "dkpvid\[ray\]"'):
         run([1])
 
 

@@ -1,7 +1,7 @@
 """Depth maps of a data set, near = bright: made once by a network, or brought along, and kept on disk."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from dkpvid.ahead import ahead
 from dkpvid.config import DepthConfig
 from dkpvid.depth.estimators import DepthEstimator, make_estimator
 from dkpvid.errors import DataError
@@ -88,13 +89,15 @@ def depth_maps(
     key = f"own-{fingerprint(own)}" if own else f"{estimator.key}-{fingerprint(video)}"
     cached = cache_folder() / "depth" / f"{key}-{size}-v{CACHE_VERSION}.npy"
     if not cached.is_file():
-        maps = [np.zeros((0, size, size), np.uint8)]
-        done = 0
-        for batch in _read_own(own) if own else _estimate(video, estimator, batch_size):
-            maps.append(to_bytes(batch, size))
-            done += len(batch)
-            on_frame(done)
-        save_in_cache(cached, np.concatenate(maps))
+
+        def maps() -> Iterator[ndarray]:
+            done = 0
+            for batch in _read_own(own) if own else _estimate(video, estimator, batch_size):
+                yield from to_bytes(batch, size)
+                done += len(batch)
+                on_frame(done)
+
+        save_in_cache(cached, maps(), (size, size))
     maps_on_disk: ndarray = np.load(cached, mmap_mode="r", allow_pickle=False)
     return maps_on_disk
 
@@ -118,17 +121,13 @@ def _estimate(
     video: Path, estimator: DepthEstimator, batch_size: int
 ) -> Iterator[Float[Tensor, "batch row column"]]:
     side = estimator.input_size
-    with VideoReader(video) as reader, ThreadPoolExecutor(1) as pool:
+    with VideoReader(video) as reader:
         images = (frame.image if side is None else to_square(frame.image, side) for frame in reader)
-
-        def read() -> list[ndarray]:
-            return list(islice(images, batch_size))
-
+        batches = iter(lambda: list(islice(images, batch_size)), [])
         # The next batch is decoded while the network works on this one.
-        upcoming = pool.submit(read)
-        while batch := upcoming.result():
-            upcoming = pool.submit(read)
-            yield estimator(np.stack(batch))
+        with closing(ahead(batches, limit=1)) as upcoming:
+            for batch in upcoming:
+                yield estimator(np.stack(batch))
 
 
 def find_own_depth(video: Path) -> Path | None:

@@ -2,10 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy import ndarray
@@ -160,28 +161,43 @@ def _cached(video: Path, size: int, decoder: str) -> tuple[ndarray, str | None]:
     cached = cache_folder() / "frames" / f"{fingerprint(video)}-{size}-v{CACHE_VERSION}.npy"
     remark = None
     if not cached.is_file():
-        frames = None
+        frames: Iterable[ndarray] | None = None
         if decoder == "decord" and video.suffix.lower() in VIDEO_SUFFIXES:
             try:
                 frames = read_by_decord(video, size)
             except VideoError as error:
                 remark = f"{error}; PyAV reads it"
-        if frames is None:
-            frames = read_by_pyav(video, size)
-        save_in_cache(cached, frames)
+        save_in_cache(cached, read_by_pyav(video, size) if frames is None else frames, (size, size, 3))
     on_disk: ndarray = np.load(cached, mmap_mode="r", allow_pickle=False)
     return on_disk, remark
 
 
-def save_in_cache(path: Path, array: ndarray) -> None:
-    """Write an array at once or not at all.
+def save_in_cache(path: Path, frames: Iterable[UInt8[ndarray, "..."]], shape: tuple[int, ...]) -> None:
+    """Write one array of all frames, at once or not at all; no two of them need be in memory.
+
+    Args:
+        path: An .npy file.
+        frames: As they come.
+        shape: Of each of them.
 
     Raises:
         TrainingError: the disk is full, or the folder cannot be written.
     """
+
+    def write_header(file: IO[bytes], count: int) -> None:
+        about = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+        np.lib.format.write_array_header_1_0(file, about)
+
     try:
         with write_then_rename(path) as temporary, temporary.open("wb") as file:
-            np.save(file, array)
+            write_header(file, 0)
+            count = 0
+            for frame in frames:
+                file.write(np.ascontiguousarray(frame).data)
+                count += 1
+            # It has room for any number of frames: numpy pads it so that it can be written again.
+            file.seek(0)
+            write_header(file, count)
     except OSError as error:
         raise TrainingError(
             f"cannot write to the cache, {path.parent}: {error.strerror or error}; make room, "
@@ -189,11 +205,11 @@ def save_in_cache(path: Path, array: ndarray) -> None:
         ) from None
 
 
-def read_by_pyav(video: Path, size: int) -> UInt8[ndarray, "_ size size 3"]:
-    """All frames of a video, resized to squares."""
+def read_by_pyav(video: Path, size: int) -> Iterator[UInt8[ndarray, "size size 3"]]:
+    """The frames of a video, one after the other, resized to squares."""
     with VideoReader(video) as reader:
-        frames = [to_square(frame.image, size) for frame in reader]
-    return np.stack(frames) if frames else np.zeros((0, size, size, 3), np.uint8)
+        for frame in reader:
+            yield to_square(frame.image, size)
 
 
 def fingerprint(video: Path) -> str:

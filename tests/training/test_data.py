@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ from PIL import Image
 
 import dkpvid.training.data
 from dkpvid.errors import DataError
-from dkpvid.training.data import batches, load_frames
+from dkpvid.training.data import batches, load_frames, save_in_cache
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
 from tests.video.clips import make_clip
@@ -161,3 +162,22 @@ def test_decord_that_reads_other_frames_is_not_used(mixed: Path, monkeypatch: py
     with VideoReader(mixed / "train" / "clip.mp4") as reader:
         first = to_square(next(iter(reader)).image, 64)
     np.testing.assert_array_equal(frames.parts[0][0], first)
+
+
+def test_the_cache_is_written_frame_by_frame(tmp_path: Path) -> None:
+    frames = (np.full((32, 32, 3), number % 256, np.uint8) for number in range(1000))
+    tracemalloc.start()
+    try:
+        save_in_cache(tmp_path / "frames.npy", frames, (32, 32, 3))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100 * 32 * 32 * 3, "a tenth of the frames, with what else there is"
+    stored = np.load(tmp_path / "frames.npy", mmap_mode="r")
+    assert (stored.shape, stored.dtype) == ((1000, 32, 32, 3), np.uint8)
+    assert stored[:, 5, 5, 1].tolist() == [number % 256 for number in range(1000)]
+
+
+def test_a_video_without_frames_has_an_empty_cache(tmp_path: Path) -> None:
+    save_in_cache(tmp_path / "none.npy", [], (32, 32))
+    assert np.load(tmp_path / "none.npy").shape == (0, 32, 32)

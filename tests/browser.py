@@ -50,7 +50,7 @@ class Browser:
         """The result of JavaScript in the page."""
         return self.driver.execute_script(script, *values)
 
-    def wait(self, script: str, seconds: float = 10.0) -> Any:
+    def wait(self, script: str, seconds: float = 30.0) -> Any:
         """Wait until an expression is true, and return its value."""
         return wait_for(lambda: self.run(f"return {script}"), script, seconds)
 
@@ -154,7 +154,7 @@ class Browser:
         return chain
 
 
-def wait_for(found: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+def wait_for(found: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
     """Ask until the answer is true."""
     end = time.monotonic() + seconds
     while not (answer := found()):

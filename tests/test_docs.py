@@ -97,7 +97,7 @@ def test_the_readmes_tree_names_every_module() -> None:
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for name in ("README.md", "weights/default.md", "benchmarks/README.md"):
+    for name in ("README.md", "docs/labeling.md", "weights/default.md", "benchmarks/README.md"):
         document = ROOT / name
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{name}: {target}"

@@ -28,6 +28,8 @@ def read_annotations(data: Path, media: Path | None = None) -> Annotations:
         if poses := sorted(data.glob(f"*{POSE_SUFFIX}")):
             return _usable(read_poses(poses, media or data), data)
         tables = sorted(data.rglob("CollectedData_*.csv")) or sorted(data.rglob("CollectedData_*.h5"))
+        if not tables and (data / "labels.html").is_file():
+            raise DataError(f"{data}: its frames have no labels yet; open its labels.html, label and save")
         if not tables:
             raise DataError(
                 f"{data}: no annotations in this folder; expected *{POSE_SUFFIX}, or CollectedData_*.csv of "

@@ -77,6 +77,8 @@ def test_the_same_command_again_changes_no_frames_and_more_adds_some(
     command = [clip, "-o", tmp_path, "--weights", tiny_weights, "--names", "a,b,c"]
     label(*command, "--frames", "4")
     first = read_labeling(tmp_path)
+    unsaved = CliRunner().invoke(app, ["eval", str(tmp_path)])
+    assert unsaved.exit_code == 4 and "its frames have no labels yet; open its labels.html" in unsaved.stderr
     save_dots(tmp_path, first)
     label(*command, "--frames", "4")
     assert read_labeling(tmp_path).frames == first.frames

@@ -238,6 +238,10 @@ def test_labels_come_back_by_import(browser: Browser, tmp_path: Path) -> None:
     assert browser.text("status") == "CollectedData_dkpvid.csv: labels of 3 of these frames."
     browser.choose_file("import", files[0])
     browser.wait("current()[1] === 'hidden'")
+    # What a file says nothing of stays.
+    browser.choose_file("import", files[1])
+    browser.wait("document.getElementById('status').textContent.startsWith('CollectedData')")
+    assert browser.run("return current()[1]") == "hidden"
     (tmp_path / "broken.csv").write_text("a,b\n1,2\n3,4\n")
     browser.choose_file("import", tmp_path / "broken.csv")
     browser.wait("document.getElementById('status').className === 'bad'")
@@ -317,7 +321,7 @@ def test_served_it_saves_by_itself(browser: Browser, tmp_path: Path) -> None:
             wait_for(lambda: read_labeling(tmp_path).joints[0][2], "the page to save by itself")
             # The page on the disk has it too, once the server ends.
             served.send_signal(signal.SIGINT)
-            assert served.wait(20) == 0
+            assert served.wait(60) == 0
             assert json.dumps(list(saved.joints[0][0])) in (tmp_path / "labels.html").read_text()
             browser.click(*dots[1])
             browser.wait("document.getElementById('status').className === 'bad'")

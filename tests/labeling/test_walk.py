@@ -43,18 +43,21 @@ def test_the_page_leads_from_a_video_to_named_joints(browser: Browser, tmp_path:
         click_all(browser.driver, truth, [frame.index for frame in read_labeling(labels).frames])
         wait_for(lambda: read_labeling(labels).num_untouched == 0, "the page to save")
         served.send_signal(signal.SIGINT)
-        assert served.wait(30) == 0
+        assert served.wait(60) == 0
 
     told = ""
     for words in commands:
         with subprocess.Popen(
             [sys.executable, "-m", "dkpvid", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
         ) as process:
-            if "--serve" in words:
-                label(process)
-            else:
-                told = process.communicate()[1]
-                assert process.returncode == 0, told
+            try:
+                if "--serve" in words:
+                    label(process)
+                else:
+                    told = process.communicate()[1]
+                    assert process.returncode == 0, told
+            finally:
+                process.kill()
 
     labeling = read_labeling(labels)
     assert len(labeling.frames) == 26 and labeling.num_rounds == 2

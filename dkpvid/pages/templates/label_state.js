@@ -121,7 +121,7 @@ function forget() {
   past.length = future.length = 0;
 }
 
-// Takes labels of some pictures by their names; returns of how many.
+// Takes labels of some pictures by their names, and leaves what they say nothing of; returns of how many.
 function take(names, byImage, isWanted = () => true) {
   for (const name of names) if (!state.names.includes(name)) addName(name);
   let taken = 0;
@@ -129,7 +129,7 @@ function take(names, byImage, isWanted = () => true) {
     const joints = byImage.get(frame.image);
     if (!joints || !isWanted(f)) return;
     taken++;
-    names.forEach((name, k) => { state.joints[f][state.names.indexOf(name)] = joints[k]; });
+    names.forEach((name, k) => { if (joints[k] !== null) state.joints[f][state.names.indexOf(name)] = joints[k]; });
   });
   forget();
   edited();

@@ -24,6 +24,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         yield browser
 
 
+@pytest.mark.timeout(1800)  # seven programs and 130 clicks, which take half a minute of an idle processor
 def test_the_page_leads_from_a_video_to_named_joints(browser: Browser, tmp_path: Path) -> None:
     from recipes.labeling_pictures import click_all, commands_of_docs, true_joints  # needs selenium
 

@@ -31,6 +31,14 @@ function symbol(k) {
   return svg;
 }
 
+// Scrolls a list to an item of it, but never the page, which on a small screen would take the picture away.
+function reveal(list, item) {
+  if (!item) return;
+  const [outer, inner] = [list, item].map((part) => part.getBoundingClientRect());
+  list.scrollTop += Math.min(0, inner.top - outer.top) + Math.max(0, inner.bottom - outer.bottom);
+  list.scrollLeft += Math.min(0, inner.left - outer.left) + Math.max(0, inner.right - outer.right);
+}
+
 function listJoints() {
   const items = state.names.map((name, k) => {
     const joint = current()[k];
@@ -43,7 +51,7 @@ function listJoints() {
     return element("li", {}, button, ...(isUsed ? [] : [remove]));
   });
   $("joints").replaceChildren(...items);
-  $("joints").querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
+  reveal($("joints").closest("aside"), $("joints").querySelector("[aria-current=true]"));
 }
 
 function listFrames() {
@@ -56,7 +64,7 @@ function listFrames() {
     return button;
   });
   $("strip").replaceChildren(...buttons);
-  $("strip").querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  reveal($("strip"), $("strip").querySelector("[aria-current=true]"));
 }
 
 function renew() {

@@ -193,7 +193,7 @@ def test_fingers_place_move_and_zoom(browser: Browser, tmp_path: Path) -> None:
         up = np.array([0, -15])
         browser.touch([tuple(second), tuple(second + up), tuple(second + 2 * up)])
         np.testing.assert_allclose(browser.run("return current()[1]"), placed[1] - np.array([0, 30]) / scale)
-        browser.touch([(150, 200), (100, 200)], [(200, 200), (250, 200)])
+        browser.touch([(150, 300), (100, 300)], [(200, 300), (250, 300)])
         assert browser.run("return view.scale") == pytest.approx(3 * scale, rel=0.01)
         assert browser.run("return current()[2]") is None
         # Everything is reached without a keyboard.

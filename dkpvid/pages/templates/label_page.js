@@ -8,7 +8,7 @@ function element(tag, properties = {}, ...children) {
 }
 
 function say(text, isBad = false) {
-  $("status").textContent = text;
+  $("status").textContent = $("status").title = text;
   $("status").className = isBad ? "bad" : "";
 }
 

@@ -10,7 +10,7 @@ from PIL import Image
 from dkpvid.errors import DataError
 from dkpvid.evaluation.annotations import ImageSource
 from dkpvid.shapes import UInt8
-from dkpvid.video.images import IMAGE_FORMATS
+from dkpvid.video.images import IMAGE_FORMATS, read_picture
 from dkpvid.video.reader import VideoReader
 
 
@@ -41,10 +41,10 @@ def read_rows(
 
 def _read_picture(source: ImageSource) -> UInt8[ndarray, "height width 3"]:
     try:
-        with Image.open(source.path, formats=IMAGE_FORMATS) as stored:
-            picture = stored.convert("RGB")
+        image = read_picture(source.path)
         if source.mask is None:
-            return np.asarray(picture)
+            return image
+        picture = Image.fromarray(image)
         with Image.open(source.mask, formats=IMAGE_FORMATS) as stored:
             mask = stored.convert("L").resize(picture.size)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -96,13 +96,17 @@ def _read_all(
 ) -> Iterator[tuple[int, UInt8[ndarray, "height width 3"]]]:
     for number, path in enumerate(paths):
         try:
-            yield number, _read(path)
+            yield number, read_picture(path)
         except _UNREADABLE as error:
             lost.append(LostPacket(number, number / fps, f"{path.name}: {error}"))
 
 
-def _read(path: Path) -> UInt8[ndarray, "height width 3"]:
-    """Decode a picture to upright 8-bit RGB, opaque."""
+def read_picture(path: Path) -> UInt8[ndarray, "height width 3"]:
+    """Decode a picture to upright 8-bit RGB, opaque.
+
+    Raises:
+        OSError: it is missing or damaged; or what else Pillow raises for that, see `_UNREADABLE`.
+    """
     with warnings.catch_warnings():
         # Of what is large, but below the size that Pillow refuses.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -180,6 +180,20 @@ def test_a_frame_beyond_the_end_is_named(poses: Path) -> None:
         list(read_rows((ImageSource(poses / "clip0.png", 12),)))
 
 
+def test_a_picture_is_read_as_track_reads_it(tmp_path: Path) -> None:
+    deep = np.full((4, 6), 257 * 100, np.uint16)
+    deep[0, 0] = 0
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    turned = Image.fromarray(np.zeros((4, 6, 3), np.uint8))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    sources = tuple(ImageSource(tmp_path / name) for name in ("deep.png", "turned.jpg"))
+    images = [image for _, image in read_rows(sources)]
+    assert [image.shape for image in images] == [(4, 6, 3), (6, 4, 3)]
+    assert (images[0][0, 0] == 0).all() and (images[0][1:] == 100).all(), "not white"
+
+
 def test_a_mask_leaves_grey(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "a.png")
     mask = np.zeros((8, 8), np.uint8)

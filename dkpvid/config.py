@@ -10,6 +10,9 @@ from typing import Any, Literal
 from dkpvid.coordinates import Region
 from dkpvid.errors import UsageError
 
+MAX_FPS = 1_000_000.0
+"""Frames per second of the fastest cameras."""
+
 SmoothingMethod = Literal["kalman", "one-euro", "savgol", "median", "none"]
 
 
@@ -187,6 +190,8 @@ class TrackConfig:
     """Turn and mirror frames as the file says they should be shown."""
     deinterlace: bool = False
     """Make interlaced pictures whole."""
+    fps: float | None = None
+    """Frames per second, in place of the times that the source tells; None = those, and 25 for pictures."""
     stride: int = 1
     """Look at every n-th frame; the smoother fills the others."""
     region: Region | Literal["auto"] | None = None
@@ -202,6 +207,8 @@ class TrackConfig:
         _check_choice("runtime", self.runtime, ("auto", "torch", "onnx"))
         if not 0 <= self.min_confidence <= 1:
             raise UsageError(f"min confidence must be 0 to 1, got {self.min_confidence}")
+        if self.fps is not None and not 0 < self.fps <= MAX_FPS:
+            raise UsageError(f"fps must be above 0 and at most {MAX_FPS:.0f}, got {self.fps}")
         start, end = self.start_seconds, self.end_seconds
         if start is not None and end is not None and end <= start:
             raise UsageError(f"end must be after start, got start {start} and end {end}")

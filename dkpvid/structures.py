@@ -10,6 +10,14 @@ from numpy import ndarray
 from dkpvid.coordinates import Region
 from dkpvid.shapes import Float, Int, UInt8
 
+TIME_ESTIMATED = "time_estimated"
+"""Flag of a frame to which the file gives no time, or a wrong one."""
+CLOCK_JUMP = "clock_jump"
+"""Flag of the first frame after the file's clock started anew: how long after the one before is unknown."""
+
+CORRUPT = "corrupt"
+"""Flag of a frame in which the decoder filled in what is damaged."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -44,6 +52,9 @@ class VideoInfo:
     is_deinterlaced: bool = False
     """True when interlaced pictures were made whole."""
 
+    has_no_times: bool = False
+    """True when the file tells neither times nor a rate; then 25 frames a second are assumed."""
+
     can_reopen: bool = True
     """False for what comes once: standard input, cameras and live streams."""
 
@@ -56,6 +67,8 @@ class VideoInfo:
             remarks.append(f"high dynamic range ({name}) taken without a tone map: contrast is flat")
         if self.is_interlaced and not self.is_deinterlaced:
             remarks.append("interlaced pictures, so what moves has combs; --deinterlace makes them whole")
+        if self.has_no_times:
+            remarks.append("no times and no frame rate in it, 25 frames a second assumed; give --fps")
         return tuple(remarks)
 
 
@@ -85,8 +98,8 @@ class Frame:
     time_seconds: float
     """Presentation time."""
     flags: tuple[str, ...] = ()
-    """Remarks: `time_estimated` (the file gave no time), `corrupt` (concealed by the decoder), `resized` (to
-    the size of the first), `reconnected` (the first after a live stream was lost)."""
+    """Remarks: `TIME_ESTIMATED`, `CLOCK_JUMP`, `CORRUPT`, `resized` (to the size of the first), `reconnected`
+    (the first after a live stream was lost)."""
     region: Region | None = None
     """The part to look at, which may reach beyond the frame; None = nobody chose one."""
 

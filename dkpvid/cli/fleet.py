@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from dkpvid.cli.jobs import Manner, run_job
+from dkpvid.cli.jobs import Manner, bug_report, run_job
 from dkpvid.cli.plan import Job
 from dkpvid.cli.progress import ProgressReport
-from dkpvid.cli.shared import say
+from dkpvid.cli.shared import EXIT_BUG, say
 from dkpvid.config import TrackConfig
 from dkpvid.errors import DataError, DkpvidError, printable
 
@@ -71,6 +71,8 @@ def run_elsewhere(recipe: Recipe, job: Job) -> tuple[int, str]:
             code = run_job(job, _tracker(recipe), manner, stop=[])
     except DkpvidError as error:  # of this process alone, such as a missing device
         return error.exit_code, f"error: {printable(job.source.name)}: {error}\n"
+    except Exception:
+        return EXIT_BUG, f"{bug_report(job)}\n"
     return code, said.getvalue()
 
 

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,14 @@ import typer
 from dkpvid.cli.claims import claim, give_up, owner
 from dkpvid.cli.plan import Job
 from dkpvid.cli.progress import ProgressReport
-from dkpvid.cli.shared import EXIT_PARTIAL, say
+from dkpvid.cli.shared import EXIT_BUG, EXIT_PARTIAL, say
 from dkpvid.drawing import DrawStyle
 from dkpvid.errors import DataError, DkpvidError, UsageError, printable
 from dkpvid.files import remove_leftovers
 from dkpvid.formats import FORMATS, JsonLinesStream
 from dkpvid.formats.reading import read_fingerprint
 from dkpvid.formats.schema import TrackHeader
+from dkpvid.structures import CORRUPT, TIME_ESTIMATED
 
 if TYPE_CHECKING:
     from dkpvid.formats.base import TrackSink
@@ -86,6 +88,43 @@ def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> in
     if job.journal_path and not stop:
         job.journal_path.unlink(missing_ok=True)
     return _report(job, tracked, drawing, manner)
+
+
+def run_all(jobs: Sequence[Job], tracker: "Tracker", manner: Manner, stop: list[int]) -> list[int]:
+    """Track one video after the other: a bug that one of them meets does not keep the others waiting.
+
+    Args:
+        jobs: What to do.
+        tracker: See `run_job`.
+        manner: See `run_job`.
+        stop: See `run_job`.
+
+    Returns:
+        The exit codes of those that were begun.
+
+    Raises:
+        Exception: a bug, where there is a single video.
+    """
+    codes: list[int] = []
+    for job in jobs:
+        if stop:
+            break
+        try:
+            codes.append(run_job(job, tracker, manner, stop))
+        except typer.Exit:
+            raise
+        except Exception:
+            if len(jobs) == 1:
+                raise
+            typer.echo(bug_report(job), err=True)
+            codes.append(EXIT_BUG)
+    return codes
+
+
+def bug_report(job: Job) -> str:
+    """The traceback of the exception that is being handled, and whose video it was."""
+    name = printable(job.source.name)
+    return f"{traceback.format_exc()}error: {name}: given up because of a bug; please report the lines above"
 
 
 def _can_be_skipped(job: Job, tracker: "Tracker", manner: Manner) -> bool:
@@ -247,11 +286,19 @@ def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None",
     """Say how it went, in one line; the exit code that it alone would lead to."""
     if drawing and drawing.audio_note and not manner.quiet:
         say(f"note: {drawing.audio_note}")
+    num_estimated = tracked.flag_counts.get(TIME_ESTIMATED, 0)
+    if num_estimated and not manner.quiet and not tracked.header.source.has_no_times:
+        say(
+            f"warning: {job.source.name}: {num_estimated} frame(s) with a missing or wrong time in the file, "
+            f"estimated and flagged {TIME_ESTIMATED}"
+        )
     if tracked.lost:
         first = tracked.lost[0]
+        num_concealed = tracked.flag_counts.get(CORRUPT, 0)
+        concealed = f", {num_concealed} of them flagged {CORRUPT}" if num_concealed else ""
         say(
-            f"warning: {job.source.name}: {len(tracked.lost)} damaged part(s) passed over, the first at "
-            f"packet {first.packet} ({first.reason}); {tracked.num_frames} frame(s) tracked",
+            f"warning: {job.source.name}: {len(tracked.lost)} damaged part(s), the first at packet "
+            f"{first.packet} ({first.reason}); {tracked.num_frames} frame(s) tracked{concealed}"
         )
         return EXIT_PARTIAL
     if not manner.quiet:

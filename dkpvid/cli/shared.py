@@ -10,6 +10,7 @@ import typer
 
 from dkpvid.errors import DkpvidError, UsageError, printable
 
+EXIT_BUG = 1
 EXIT_PARTIAL = 3
 """Some input failed or lost frames; the outputs for the rest are complete."""
 EXIT_INTERRUPTED = 130

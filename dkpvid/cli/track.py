@@ -7,7 +7,7 @@ import typer
 
 from dkpvid.ahead import share_memory_between_threads
 from dkpvid.cli.fleet import Recipe, run_fleet
-from dkpvid.cli.jobs import Manner, overall_exit_code, run_job
+from dkpvid.cli.jobs import Manner, overall_exit_code, run_all
 from dkpvid.cli.plan import plan
 from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request, reported_errors
 from dkpvid.config import SmoothingConfig, TrackConfig
@@ -83,6 +83,13 @@ def track(
     deinterlace: Annotated[
         bool, typer.Option("--deinterlace", help="Make interlaced pictures whole.")
     ] = TrackConfig.deinterlace,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="Frames per second, in place of the source's own times; for pictures and bare streams.",
+            show_default="the times of the source, 25 where there are none",
+        ),
+    ] = TrackConfig.fps,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look in subfolders too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there.")] = False,
     skip_existing: Annotated[
@@ -119,6 +126,7 @@ def track(
             stream=stream,
             apply_rotation=not ignore_rotation,
             deinterlace=deinterlace,
+            fps=fps,
             stride=stride,
             region=parse_region(roi),
             min_confidence=min_confidence,
@@ -143,5 +151,5 @@ def track(
         if tracker is None:
             codes = run_fleet(str(ray), jobs, recipe, stop)
         else:
-            codes = [run_job(job, tracker, manner, stop) for job in jobs if not stop]
+            codes = run_all(jobs, tracker, manner, stop)
     raise typer.Exit(EXIT_INTERRUPTED if stop else overall_exit_code(codes))

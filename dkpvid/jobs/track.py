@@ -1,7 +1,8 @@
 """`track`: find the keypoints in every frame of a video, smooth them over time, write and draw them."""
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -40,6 +41,8 @@ class TrackedVideo:
     lost: tuple[LostPacket, ...]
     is_stopped: bool
     """True when tracking was asked to stop before the end of the video."""
+    flag_counts: Mapping[str, int]
+    """How many frames have each flag."""
 
 
 class Tracker:
@@ -71,6 +74,7 @@ class Tracker:
             stream=config.stream,
             apply_rotation=config.apply_rotation,
             deinterlace=config.deinterlace,
+            fps=config.fps,
             start_seconds=config.start_seconds,
             end_seconds=config.end_seconds,
             should_stop=should_stop,
@@ -137,7 +141,7 @@ class Tracker:
                 num_done += len(piece)
                 on_batch(num_done)
                 if smoother is None or is_start:
-                    # What is known of one subject says nothing about the next.
+                    # What is known of one subject, or before a gap of unknown length, says nothing here.
                     if smoother is not None and (final := smoother.finish()) is not None:
                         yield self._finished(final, area)
                     scale = _scale_px(piece, area)
@@ -240,6 +244,7 @@ def track_video(
         )
         pieces: list[Track] = []
         num_frames = 0
+        flag_counts: Counter[str] = Counter()
         found = tracker.stream(iter(feed), reader.info, journal, lambda done: on_frame(done, reader.info))
         with closing(found):
             for piece in found:
@@ -247,6 +252,7 @@ def track_video(
                     pieces.clear()
                 pieces.append(piece)
                 num_frames += len(piece)
+                flag_counts.update(flag for flags in piece.flags for flag in flags)
                 for sink in sinks:
                     sink.write(piece)
         lost = tuple(reader.lost)
@@ -254,7 +260,7 @@ def track_video(
             raise VideoError(f"{source.name}: {_why_empty(lost, feed.is_stopped)}")
         for sink in sinks:
             sink.close(lost)
-        return TrackedVideo(header, num_frames, Track.concatenate(pieces), lost, feed.is_stopped)
+        return TrackedVideo(header, num_frames, Track.concatenate(pieces), lost, feed.is_stopped, flag_counts)
 
 
 @dataclass(eq=False)

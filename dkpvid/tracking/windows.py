@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from dkpvid.coordinates import Region
 from dkpvid.shapes import Float, Int
-from dkpvid.structures import Frame, Track
+from dkpvid.structures import CLOCK_JUMP, Frame, Track
 from dkpvid.tracking.camera import Box
 from dkpvid.tracking.subject import AHEAD, SubjectFinder, reduce
 
@@ -80,17 +80,20 @@ def square(centre: Float[ndarray, "2"], side: float, width: int, height: int) ->
 
 
 def cut_at_jumps(pieces: Iterable[Track]) -> Iterator[tuple[Track, bool]]:
-    """Cut a track where its window goes to another subject, or from the whole frame to the first one.
+    """Cut a track where a speed would mean nothing.
+
+    That is where its window goes to another subject, or from the whole frame to the first one, and where the
+    time since the frame before is unknown.
 
     Yields:
-        Its pieces, cut once more, and whether another subject starts with them.
+        Its pieces, cut once more, and whether something new starts with them.
     """
     last: Int[ndarray, "1 4"] | None = None
     for piece in pieces:
-        starts: list[int] = []
+        starts = [row for row, flags in enumerate(piece.flags) if CLOCK_JUMP in flags]
         if piece.region is not None:
             regions = piece.region if last is None else np.concatenate([last, piece.region])
-            starts = [row - len(regions) + len(piece) for row in _jumps(regions.astype(float))]
+            starts += [row - len(regions) + len(piece) for row in _jumps(regions.astype(float))]
             last = piece.region[-1:]
         for start, stop in pairwise(sorted({0, *starts, len(piece)})):
             yield piece[start:stop], start in starts

@@ -10,11 +10,10 @@ from fractions import Fraction
 
 from av.video.frame import VideoFrame
 
+from dkpvid.structures import CLOCK_JUMP, TIME_ESTIMATED
+
 FALLBACK_FPS = 25.0
 """Frames per second where the file tells none."""
-
-TIME_ESTIMATED = "time_estimated"
-CLOCK_JUMP = "clock_jump"
 
 LONGEST_BROADCAST_GAP = 10.0
 """In seconds. In formats whose clock may start anew anywhere (MPEG-TS and -PS) a longer step forward is that,
@@ -24,14 +23,14 @@ LONGEST_GAP = 30 * 3600.0
 
 _PATIENCE = 16
 """Pictures that are waited for to see whether the clock comes back from a wrong time."""
-_SURE_STEP = 1.5
+_SURE_STEP = 1.8
 """A step of so many frames needs no witness; for a longer one the pictures after it must be later still."""
 _WITNESSES = 4
 _DOUBTFUL_SECONDS = 1.0
 """A step of more, and of more than ten frames, needs as many witnesses as there is patience."""
 _TIGHTEST = 0.8
-"""Pictures without a usable time fit between two others where that leaves them this much of a usual step, give
-or take a tick."""
+"""Pictures without a usable time fit between two others where that leaves them this much of a usual step,
+give or take a tick."""
 _COUNTER_BITS = (33, 32)
 """Sizes of the counters that start at 0 again when they are full: those of MPEG, and of many others."""
 
@@ -69,8 +68,8 @@ def by_the_file(
     """Times of the file, as long as they make sense; the others are estimated and flagged.
 
     A picture whose time is missing, repeated or wrong lies between its neighbours, whose times stay as they
-    are. Where the clock starts anew, the first picture follows the one before by the usual step and is flagged
-    `clock_jump`; those after it keep their distances.
+    are. Where the clock starts anew, the first picture follows the one before by the usual step and is
+    flagged `clock_jump`; those after it keep their distances.
 
     Args:
         frames: Decoded pictures.
@@ -146,19 +145,22 @@ class _FileClock:
                 continue
             num_witnesses = self._num_witnesses(step, place)
             witnesses = [self._shifted(later) for later in range(place + 1, len(self.waiting))]
-            earliest = min(
-                (later for later in witnesses[:num_witnesses] if later is not None), default=math.inf
-            )
-            # Nothing is wrong with a first time that is repeated.
-            if earliest < seconds or (earliest == seconds and self._last is not None):
+            if any(self._speaks_against(seconds, later) for later in witnesses[:num_witnesses]):
                 continue
             if len(witnesses) < num_witnesses and not is_end and len(self.waiting) < _PATIENCE:
                 return None
             return place
         return None
 
+    def _speaks_against(self, seconds: float, later: float | None) -> bool:
+        """Whether a time is too late by that of a later picture, which must not be wrong itself."""
+        if later is None:
+            return False
+        # Nothing is wrong with a first time that is repeated.
+        return later < seconds if self._last is None else self._last < later <= seconds
+
     def _num_witnesses(self, step: float, place: int) -> int:
-        """How many later pictures must be later indeed than one that is a step from the last settled one."""
+        """How many later pictures are asked about one that is a step from the last settled one."""
         if self._last is not None and step <= _SURE_STEP * (place + 1) * self._usual_step:
             return 0
         return _WITNESSES if step <= self._doubtful_step else _PATIENCE

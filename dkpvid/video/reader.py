@@ -57,7 +57,7 @@ class VideoReader:
         apply_rotation: Turn and mirror the frames as the file says they should be shown.
         deinterlace: Make interlaced pictures whole, one frame for one; others stay as they are.
         thread_type: AUTO decodes on all processor cores; SLICE gives the same frames with less memory.
-        fps: Frames per second of pictures; videos have their own times.
+        fps: Frames per second, in place of the source's own times; None = those, and 25 for pictures.
         start_seconds: Frames before this time are decoded and dropped; indices count from the file's first.
         end_seconds: Frames at and after this time are not read.
         should_stop: Asked while a pipe, a camera or a stream is waited for. The video ends there.
@@ -77,7 +77,7 @@ class VideoReader:
         apply_rotation: bool = True,
         deinterlace: bool = False,
         thread_type: Literal["AUTO", "SLICE"] = "AUTO",
-        fps: float = PICTURES_FPS,
+        fps: float | None = None,
         start_seconds: float | None = None,
         end_seconds: float | None = None,
         should_stop: Callable[[], bool] = lambda: False,
@@ -89,7 +89,7 @@ class VideoReader:
         path = source.file
         frames: Iterator[Frame]
         if path and (path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)):
-            self.info, frames = open_images(path, fps=fps, lost=self.lost)
+            self.info, frames = open_images(path, fps=fps or PICTURES_FPS, lost=self.lost)
         else:
             from dkpvid.video.containers import VideoContainer  # pictures are read without PyAV
 
@@ -99,6 +99,7 @@ class VideoReader:
                 apply_rotation=apply_rotation,
                 deinterlace=deinterlace,
                 thread_type=thread_type,
+                fps=fps,
                 lost=self.lost,
                 should_stop=should_stop,
             )

@@ -88,6 +88,11 @@ def test_a_clock_that_starts_anew_goes_on_by_the_rate(start: int) -> None:
     assert told(pictures) == [(round(0.04 * index, 6), flags[index]) for index in range(200)]
 
 
+def test_the_last_time_before_a_jump_is_right() -> None:
+    pictures = list(by_the_file(shown(*REGULAR, 410, *REGULAR), TICK, 25.0))
+    assert told(pictures[99:102]) == [(3.96, ""), (4.1, ""), (4.14, JUMP)]
+
+
 def test_after_a_foreign_piece_the_clock_is_what_it_was() -> None:
     all_pts = (*REGULAR[:40], *(10**6 + pts for pts in REGULAR[40:70]), *REGULAR[70:])
     times = told(list(by_the_file(shown(*all_pts), TICK, 25.0, longest_gap=10.0)))

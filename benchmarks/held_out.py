@@ -29,7 +29,8 @@ from dkpvid.evaluation.regression import regress, regress_to_mean
 from dkpvid.evaluation.track_metrics import share_on
 from dkpvid.jobs.evaluate import detect_rows, random_weights
 from dkpvid.tracking.detect import Detector
-from dkpvid.video.reader import VideoReader, find_videos
+from dkpvid.video.folders import look_into
+from dkpvid.video.reader import VideoReader
 from recipes.training_set import WEIZMANN_TEST, WEIZMANN_VALIDATION
 
 SIDE = 128
@@ -112,7 +113,7 @@ def on_person(folder: Path, weights: Weights) -> dict[str, tuple[float, float]]:
     """Of each clip, the share of keypoints within a heatmap cell of the person, and that of random places."""
     detector = Detector(weights, choose_device("auto"))
     shares = {}
-    for strip in find_videos(folder):
+    for strip in look_into(folder).videos:
         frames = np.stack([frame.image for frame in VideoReader(strip)])
         side = detector.image_size
         small = np.stack(

@@ -55,6 +55,9 @@ class VideoInfo:
     has_no_times: bool = False
     """True when the file tells neither times nor a rate; then 25 frames a second are assumed."""
 
+    grey_bits: int | None = None
+    """Bits that the values of 16-bit grey pictures take, where that is less than 16: they are scaled up."""
+
     can_reopen: bool = True
     """False for what comes once: standard input, cameras and live streams."""
 
@@ -69,6 +72,8 @@ class VideoInfo:
             remarks.append("interlaced pictures, so what moves has combs; --deinterlace makes them whole")
         if self.has_no_times:
             remarks.append("no times and no frame rate in it, 25 frames a second assumed; give --fps")
+        if self.grey_bits:
+            remarks.append(f"16-bit pictures with values of {self.grey_bits} bits only, scaled to full range")
         return tuple(remarks)
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 from scipy import ndimage
 
 from dkpvid.coordinates import Region
-from dkpvid.video.reader import VideoReader, find_videos
+from dkpvid.video.folders import look_into
+from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
 from recipes import figures
 
@@ -67,7 +68,10 @@ def taichi_strips(data: Path, size: int) -> Iterator[tuple[str, list[ndarray]]]:
 def weizmann_strips(data: Path) -> Iterator[tuple[str, ndarray, ndarray]]:
     """The Weizmann clips of the people to train on: (name, frames [n, 64, 64, 3], silhouettes)."""
     strips = {}
-    for path in find_videos(data / "weizmann" / "train") + find_videos(data / "weizmann" / "test"):
+    for path in (
+        *look_into(data / "weizmann" / "train").videos,
+        *look_into(data / "weizmann" / "test").videos,
+    ):
         number = int(path.stem)
         if number // 8 not in WEIZMANN_TEST + WEIZMANN_VALIDATION:
             strips[number] = np.stack([frame.image for frame in VideoReader(path)])

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from dkpvid.cli.jobs import Manner, bug_report, run_job
+from dkpvid.cli.jobs import Manner, run_job
+from dkpvid.cli.outcome import bug_report
 from dkpvid.cli.plan import Job
 from dkpvid.cli.progress import ProgressReport
 from dkpvid.cli.shared import EXIT_BUG, say

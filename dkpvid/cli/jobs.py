@@ -2,14 +2,14 @@
 
 import os
 import sys
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
 from dkpvid.cli.claims import claim, give_up, owner
+from dkpvid.cli.outcome import bug_report, say_how_it_went
 from dkpvid.cli.plan import Job
 from dkpvid.cli.progress import ProgressReport
 from dkpvid.cli.shared import EXIT_BUG, EXIT_PARTIAL, say
@@ -19,7 +19,6 @@ from dkpvid.files import remove_leftovers
 from dkpvid.formats import FORMATS, JsonLinesStream
 from dkpvid.formats.reading import read_fingerprint
 from dkpvid.formats.schema import TrackHeader
-from dkpvid.structures import CORRUPT, TIME_ESTIMATED
 
 if TYPE_CHECKING:
     from dkpvid.formats.base import TrackSink
@@ -87,7 +86,7 @@ def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> in
             give_up(job.stem)
     if job.journal_path and not stop:
         job.journal_path.unlink(missing_ok=True)
-    return _report(job, tracked, drawing, manner)
+    return say_how_it_went(job, tracked, drawing, is_quiet=manner.quiet)
 
 
 def run_all(jobs: Sequence[Job], tracker: "Tracker", manner: Manner, stop: list[int]) -> list[int]:
@@ -119,12 +118,6 @@ def run_all(jobs: Sequence[Job], tracker: "Tracker", manner: Manner, stop: list[
             typer.echo(bug_report(job), err=True)
             codes.append(EXIT_BUG)
     return codes
-
-
-def bug_report(job: Job) -> str:
-    """The traceback of the exception that is being handled, and whose video it was."""
-    name = printable(job.source.name)
-    return f"{traceback.format_exc()}error: {name}: given up because of a bug; please report the lines above"
 
 
 def _can_be_skipped(job: Job, tracker: "Tracker", manner: Manner) -> bool:
@@ -280,44 +273,3 @@ def _new_drawing(job: Job, header: TrackHeader, manner: Manner) -> "AnnotatedVid
     return AnnotatedVideo(
         job.video_path, header, manner.style, sound=job.source.file, crf=manner.crf, comment=mark
     )
-
-
-def _report(job: Job, tracked: "TrackedVideo", drawing: "AnnotatedVideo | None", manner: Manner) -> int:
-    """Say how it went, in one line; the exit code that it alone would lead to."""
-    if drawing and drawing.audio_note and not manner.quiet:
-        say(f"note: {drawing.audio_note}")
-    num_estimated = tracked.flag_counts.get(TIME_ESTIMATED, 0)
-    if num_estimated and not manner.quiet and not tracked.header.source.has_no_times:
-        say(
-            f"warning: {job.source.name}: {num_estimated} frame(s) with a missing or wrong time in the file, "
-            f"estimated and flagged {TIME_ESTIMATED}"
-        )
-    if tracked.lost:
-        first = tracked.lost[0]
-        num_concealed = tracked.flag_counts.get(CORRUPT, 0)
-        concealed = f", {num_concealed} of them flagged {CORRUPT}" if num_concealed else ""
-        say(
-            f"warning: {job.source.name}: {len(tracked.lost)} damaged part(s), the first at packet "
-            f"{first.packet} ({first.reason}); {tracked.num_frames} frame(s) tracked{concealed}"
-        )
-        return EXIT_PARTIAL
-    if not manner.quiet:
-        written = ", ".join(str(path) for path in job.paths)
-        info = tracked.header.source
-        turned = [f"turned by {info.rotation_degrees} degrees"] if info.rotation_degrees else []
-        turned += ["mirrored"] if info.is_mirrored else []
-        name = f"{job.source.name} ({', '.join(turned)})" if turned else job.source.name
-        say(f"{name}: {tracked.num_frames} frame(s) -> {written or 'stdout'}")
-    return 0
-
-
-def overall_exit_code(codes: Iterable[int]) -> int:
-    """One exit code for several videos: that of the failure only when not one of them gave anything.
-
-    >>> overall_exit_code([0, 0]), overall_exit_code([0, 4]), overall_exit_code([4, 4])
-    (0, 3, 4)
-    """
-    different = set(codes)
-    if different <= {0}:
-        return 0
-    return EXIT_PARTIAL if different & {0, EXIT_PARTIAL} else max(different)

@@ -1,5 +1,6 @@
 """What `dkpvid track` is to do: which videos, and which outputs of each; checked before anything is done."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS, check_format
 from dkpvid.video.inputs import TRACK_REPORT_SUFFIX, VIDEO_OUTPUT_SUFFIX, expand_inputs
 from dkpvid.video.sources import Source
+
+_OUTPUT_SUFFIXES = frozenset({".csv", ".h5", ".html", ".json", ".jsonl", ".mp4", ".nwb"})
+"""Of files: a folder of such a name would be a mistake."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def plan(
     recursive: bool,
     may_exist: bool,
     report: bool = False,
+    on_remark: Callable[[str], None] = lambda line: None,
 ) -> list[Job]:
     """What to do, all of it checked before anything is done.
 
@@ -72,10 +77,14 @@ def plan(
     for name in names:
         check_format(name)
     if output != "-":
+        if Path(output).suffix.lower() in _OUTPUT_SUFFIXES and not Path(output).is_dir():
+            raise UsageError(
+                f"-o names a folder, got {output}; give its folder here, and its kind with --format"
+            )
         check_folder(Path(output))
     jobs: list[Job] = []
     stems: set[Path] = set()
-    for source in expand_inputs(inputs, recursive):
+    for source in expand_inputs(inputs, recursive, on_remark):
         stem = None if output == "-" else own_stem(Path(output), source, stems)
         jobs.append(Job(source, stem, names, video, report))
         stems |= {stem} if stem else set()

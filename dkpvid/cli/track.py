@@ -7,9 +7,10 @@ import typer
 
 from dkpvid.ahead import share_memory_between_threads
 from dkpvid.cli.fleet import Recipe, run_fleet
-from dkpvid.cli.jobs import Manner, overall_exit_code, run_all
+from dkpvid.cli.jobs import Manner, run_all
+from dkpvid.cli.outcome import overall_exit_code
 from dkpvid.cli.plan import plan
-from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request, reported_errors
+from dkpvid.cli.shared import EXIT_INTERRUPTED, interrupt_request, reported_errors, say
 from dkpvid.config import SmoothingConfig, TrackConfig
 from dkpvid.drawing import DrawStyle
 from dkpvid.errors import UsageError
@@ -141,7 +142,12 @@ def track(
             quiet=quiet,
         )
         may_exist = overwrite or skip_existing or resume
-        jobs = plan(inputs, output, formats, video, recursive, may_exist, report)
+
+        def warn(line: str) -> None:
+            if not quiet:
+                say(f"warning: {line}")
+
+        jobs = plan(inputs, output, formats, video, recursive, may_exist, report, warn)
         recipe = Recipe(weights, config, joints, manner)
         if ray is not None and (output == "-" or any(job.source.comes_once for job in jobs)):
             raise UsageError("--ray writes files of files; it goes with neither -o - nor live input")

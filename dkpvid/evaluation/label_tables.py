@@ -31,6 +31,7 @@ def read_tables(files: Sequence[Path], media: Path | None = None) -> Annotations
     names: tuple[str, ...] = ()
     pictures: list[Path] = []
     values: list[list[float]] = []
+    seen: set[Path] = set()
     for file in files:
         found_names, labels, numbers = (_read_h5 if file.suffix == ".h5" else _read_csv)(file)
         if names and found_names != names:
@@ -38,8 +39,15 @@ def read_tables(files: Sequence[Path], media: Path | None = None) -> Annotations
         names = found_names
         above = [folder for folder in (media, *file.resolve().parents[:4]) if folder]
         found = Pictures(above, media, file)
-        pictures += [found.find(label) for label in labels]
-        values += numbers
+        for label, row in zip(labels, numbers, strict=True):
+            if np.isnan(row).all():
+                continue  # not labelled; pandas also writes the name of its index as such a row
+            picture = found.find(label)
+            # A project may hold several tables with the same pictures.
+            if (place := picture.resolve()) not in seen:
+                seen.add(place)
+                pictures.append(picture)
+                values.append(row)
     xy = np.array(values, dtype=float).reshape(len(pictures), len(names), 2)
     folders = sorted({str(path.parent) for path in pictures})
     groups = np.array([folders.index(str(path.parent)) for path in pictures], dtype=int)
@@ -59,17 +67,39 @@ def read_tables(files: Sequence[Path], media: Path | None = None) -> Annotations
 _Table = tuple[tuple[str, ...], list[str], list[list[float]]]
 
 
+def tables_in(folder: Path) -> list[Path]:
+    """The label tables of a project: CSV, or H5 where there is no CSV beside it.
+
+    DeepLabCut gathers copies of all of them under `training-datasets`, which are passed over.
+    """
+    tables: dict[Path, Path] = {}
+    for suffix in (".h5", ".csv"):
+        for path in sorted(folder.rglob(f"CollectedData*{suffix}")):
+            if "training-datasets" not in path.relative_to(folder).parts:
+                tables[path.with_suffix("")] = path
+    return [tables[name] for name in sorted(tables)]
+
+
 def _read_csv(file: Path) -> _Table:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = [row for row in csv.reader(lines) if row]
+            first_line = lines.readline()
+            lines.seek(0)
+            delimiter = ";" if "," not in first_line and ";" in first_line else ","
+            rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{file} cannot be read as CSV: {error}") from None
-    heads = [row[0] for row in rows[:4]]
-    if heads[1:2] == ["individuals"]:
-        raise DataError(f"{file} holds several individuals; dkpvid follows one subject")
-    if len(rows) < 4 or heads[:3] != ["scorer", "bodyparts", "coords"]:
+    if len(rows) > 1 and rows[1][0] == "individuals":
+        if len({cell for cell in rows[1][1:] if cell}) > 1:
+            raise DataError(f"{file} holds several individuals; dkpvid follows one subject")
+        del rows[1]
+    heads = [row[0] for row in rows[:3]]
+    if len(rows) < 4 or heads != ["scorer", "bodyparts", "coords"]:
         raise DataError(f"{file}: expected the header rows scorer, bodyparts, coords and a row per picture")
+    if "likelihood" in rows[2]:
+        raise DataError(
+            f"{file}: predictions of a network, not labels (it has a likelihood); give a CollectedData table"
+        )
     # Newer DeepLabCut spreads the picture's path over three columns, whose headers are empty.
     first = next((i for i, cell in enumerate(rows[2]) if i and cell), len(rows[2]))
     columns = [i for i, cell in enumerate(rows[2]) if cell in ("x", "y")]
@@ -77,10 +107,16 @@ def _read_csv(file: Path) -> _Table:
         raise DataError(f"{file}: the third row must say x, y for every body part")
     names = tuple(rows[1][i] for i in columns[::2])
     try:
-        numbers = [[float(row[i]) if row[i].strip() else np.nan for i in columns] for row in rows[3:]]
+        numbers = [[_number(row[i], delimiter) for i in columns] for row in rows[3:]]
     except (ValueError, IndexError) as error:
         raise DataError(f"{file}: a row is not complete, or holds a word for a number ({error})") from None
     return names, ["/".join(row[:first]) for row in rows[3:]], numbers
+
+
+def _number(cell: str, delimiter: str) -> float:
+    """Where semicolons part the cells, a comma is a decimal point."""
+    cell = cell.strip()
+    return float(cell.replace(",", ".") if delimiter == ";" else cell) if cell else np.nan
 
 
 def _read_h5(file: Path) -> _Table:
@@ -107,4 +143,6 @@ def _read_h5(file: Path) -> _Table:
     columns = unpickle_arrays(kinds, f"{file}: its column names")
     if not isinstance(columns, list) or len(columns) != numbers.shape[1]:
         raise DataError(f"{file}: not in DeepLabCut's table format; give the CSV")
+    if len({column[1] for column in columns if len(column) == 4}) > 1:
+        raise DataError(f"{file} holds several individuals; dkpvid follows one subject")
     return tuple(str(column[-2]) for column in columns[::2]), labels, numbers.tolist()

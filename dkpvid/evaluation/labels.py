@@ -9,7 +9,7 @@ import numpy as np
 from dkpvid.errors import DataError
 from dkpvid.evaluation.annotations import Annotations
 from dkpvid.evaluation.coco_labels import read_coco
-from dkpvid.evaluation.label_tables import read_tables
+from dkpvid.evaluation.label_tables import read_tables, tables_in
 from dkpvid.evaluation.pose_arrays import POSE_SUFFIX, read_poses
 
 
@@ -27,13 +27,13 @@ def read_annotations(data: Path, media: Path | None = None) -> Annotations:
     if data.is_dir():
         if poses := sorted(data.glob(f"*{POSE_SUFFIX}")):
             return _usable(read_poses(poses, media or data), data)
-        tables = sorted(data.rglob("CollectedData_*.csv")) or sorted(data.rglob("CollectedData_*.h5"))
+        tables = tables_in(data)
         if not tables and (data / "labels.html").is_file():
             raise DataError(f"{data}: its frames have no labels yet; open its labels.html, label and save")
         if not tables:
             raise DataError(
-                f"{data}: no annotations in this folder; expected *{POSE_SUFFIX}, or CollectedData_*.csv of "
-                "DeepLabCut, or name the CSV, JSON or npz file"
+                f"{data}: no annotations in this folder; expected *{POSE_SUFFIX}, or CollectedData*.csv of "
+                "DeepLabCut or Lightning Pose, or name the CSV, JSON or npz file"
             )
         return _usable(read_tables(tables, media), data)
     if not data.is_file():

@@ -10,7 +10,7 @@ from PIL import Image
 from dkpvid.errors import DataError
 from dkpvid.evaluation.annotations import ImageSource
 from dkpvid.shapes import UInt8
-from dkpvid.video.images import IMAGE_FORMATS, read_picture
+from dkpvid.video.images import read_picture
 from dkpvid.video.reader import VideoReader
 
 
@@ -40,15 +40,11 @@ def read_rows(
 
 
 def _read_picture(source: ImageSource) -> UInt8[ndarray, "height width 3"]:
-    try:
-        image = read_picture(source.path)
-        if source.mask is None:
-            return image
-        picture = Image.fromarray(image)
-        with Image.open(source.mask, formats=IMAGE_FORMATS) as stored:
-            mask = stored.convert("L").resize(picture.size)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{source.mask or source.path} cannot be read: {error}") from None
+    pixels = read_picture(source.path)
+    if source.mask is None:
+        return pixels
+    mask = Image.fromarray(read_picture(source.mask)).convert("L")
+    picture = Image.fromarray(pixels)
     # The reference multiplies the picture in [-1, 1] by the mask: what is left out becomes mid-grey.
     grey = Image.new("RGB", picture.size, (128, 128, 128))
-    return np.asarray(Image.composite(picture, grey, mask))
+    return np.asarray(Image.composite(picture, grey, mask.resize(picture.size)))

@@ -11,8 +11,8 @@ import numpy as np
 
 from dkpvid.errors import DataError
 from dkpvid.evaluation.annotations import Annotations, ImageSource, body_length
+from dkpvid.video.folders import look_into
 from dkpvid.video.images import images_in
-from dkpvid.video.reader import find_videos
 
 POSE_SUFFIX = ".pose.npz"
 MIN_SCORE = 0.3
@@ -83,5 +83,5 @@ def _all_videos(folder: Path) -> list[Path]:
     """Every video below a folder; a picture in a subfolder may be a strip, so each counts as one too."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give one that holds the videos with --videos")
-    videos = find_videos(folder)
+    videos = look_into(folder).videos
     return [*(strip for video in videos if video.is_dir() for strip in images_in(video)), *videos]

@@ -11,11 +11,12 @@ from typing import IO
 import numpy as np
 from numpy import ndarray
 
-from dkpvid.errors import DataError, TrainingError, VideoError
+from dkpvid.errors import DataError, DkpvidError, TrainingError, UsageError, VideoError
 from dkpvid.files import cache_folder, write_then_rename
 from dkpvid.shapes import Int, UInt8
+from dkpvid.video.folders import VIDEO_SUFFIXES, look_into
 from dkpvid.video.random_access import read_by_decord
-from dkpvid.video.reader import VIDEO_SUFFIXES, VideoReader, find_videos
+from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
 
 CACHE_VERSION = 1
@@ -32,7 +33,8 @@ class FrameSet:
     parts: tuple[UInt8[ndarray, "_ size size channel"], ...]
     """The frames of each video, RGB or depth (one channel), memory-mapped."""
     remarks: tuple[str, ...] = ()
-    """One line for each video that could not be read, or not by the decoder that was asked for."""
+    """One line for each video that could not be read, or not by the decoder that was asked for, and for each
+    folder in which something was passed over."""
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
@@ -104,7 +106,8 @@ def load_frames(
         raise DataError(
             f"{data} is not a folder; give one that holds videos, or train/ and test/ with videos"
         )
-    videos = find_videos(folder)
+    content = look_into(folder)
+    videos = content.videos
     if not videos:
         raise DataError(
             f"no videos in {folder}: expected video files, GIFs, image strips or folders of frames"
@@ -118,11 +121,14 @@ def load_frames(
                 parts[jobs[job]], remark = job.result()
                 if remark:
                     remarks[jobs[job]] = remark
-            except VideoError as error:
-                remarks[jobs[job]] = str(error)
             except TrainingError:
                 pool.shutdown(cancel_futures=True)  # the others would fail too, each after it was decoded
                 raise
+            except UsageError:
+                raise
+            except Exception as error:  # a bug that one video meets must not cost the others
+                name = "" if isinstance(error, DkpvidError) else f"{jobs[job]}: {type(error).__name__}: "
+                remarks[jobs[job]] = f"{name}{error}"
             on_video(done, len(videos))
     readable = [video for video in videos if video in parts and len(parts[video])]
     if not readable:
@@ -134,7 +140,7 @@ def load_frames(
         folder=folder,
         videos=tuple(str(video.relative_to(folder)) for video in readable),
         parts=tuple(parts[video] for video in readable),
-        remarks=tuple(remarks[video] for video in videos if video in remarks),
+        remarks=(*content.remarks, *(remarks[video] for video in videos if video in remarks)),
     )
 
 

@@ -25,18 +25,11 @@ from dkpvid.video.clock import (
     by_the_wall,
 )
 from dkpvid.video.coded import CodedPicture, Scalers
+from dkpvid.video.decoding import Damage, DamagedError, decode, decode_strictly
 from dkpvid.video.deinterlace import deinterlace as make_whole
 from dkpvid.video.orientation import Orientation
 from dkpvid.video.sources import Source
-from dkpvid.video.streams import (
-    Damage,
-    DamagedError,
-    ThreadType,
-    decode,
-    decode_strictly,
-    open_stream,
-    why_not_piped,
-)
+from dkpvid.video.streams import ThreadType, open_stream, why_not_piped
 
 _HDR_TRANSFERS = {16: "pq", 18: "hlg"}
 """The transfer functions of ITU-T H.273 for high dynamic range: SMPTE ST 2084, and ARIB STD-B67."""

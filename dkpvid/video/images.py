@@ -10,17 +10,39 @@ import numpy as np
 from numpy import ndarray
 from PIL import Image, ImageOps
 
-from dkpvid.errors import VideoError
+from dkpvid.errors import DataError, VideoError
 from dkpvid.shapes import UInt8
 from dkpvid.structures import Frame, LostPacket, VideoInfo
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {
+        ".avif",
+        ".bmp",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+    }
+    | {".webp"}
+)
 
-IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+PICTURES_FPS = 25.0
+"""Frames per second of pictures, which have no times."""
+
+IMAGE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What a picture may be, whatever its suffix. Pillow hands some others, PostScript say, to other programs."""
 
 # What Pillow raises for a file that is no picture, or a damaged one; broken PNG chunks are a SyntaxError.
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+_CAMERA_BITS = (10, 12, 14)
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:
@@ -68,7 +90,8 @@ def open_images(source: Path, *, fps: float, lost: list[LostPacket]) -> tuple[Vi
     if not paths:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
         raise VideoError(f"{source}: a folder without frames; expected pictures in it ({suffixes})")
-    pictures = _read_all(paths, fps, lost)
+    bits = grey_bits(paths)
+    pictures = _read_all(paths, fps, bits, lost)
     first = next(pictures, None)
     if first is None:
         raise VideoError(f"{source}: none of {len(paths)} pictures can be read ({lost[-1].reason})")
@@ -76,50 +99,95 @@ def open_images(source: Path, *, fps: float, lost: list[LostPacket]) -> tuple[Vi
     count = len(paths)
     if source.is_file() and width % height == 0 and width > height:
         count, width = width // height, height
-    info = VideoInfo(
-        path=str(source),
-        width=width,
-        height=height,
-        codec="images",
-        time_base=1 / Fraction(fps).limit_denominator(1001),
-        average_fps=fps,
-        num_frames_estimate=count,
-        start_seconds=0.0,
-    )
+    info = describe(source, (width, height), fps, count, bits)
     if source.is_file():
         return info, _cut_strip(first[1], width, fps)
     return info, _equally_large(first, pictures, fps)
 
 
+def describe(source: Path, size: tuple[int, int], fps: float, count: int, bits: int) -> VideoInfo:
+    """What is known about a video of pictures; `bits` is what `grey_bits` says."""
+    return VideoInfo(
+        path=str(source),
+        width=size[0],
+        height=size[1],
+        codec="images",
+        time_base=1 / Fraction(fps).limit_denominator(1001),
+        average_fps=fps,
+        num_frames_estimate=count,
+        start_seconds=0.0,
+        grey_bits=bits if bits < 16 else None,
+    )
+
+
+def grey_bits(paths: list[Path]) -> int:
+    """How many bits the values of 16-bit grey pictures take, all of them together; 16 for other pictures.
+
+    Cameras of 10, 12 or 14 bits write into 16: taken as they are, their pictures would be nearly black.
+    """
+    largest = -1
+    for path in paths:
+        try:
+            with opened(path) as stored:
+                for page in range(getattr(stored, "n_frames", 1)):
+                    stored.seek(page)
+                    if not stored.mode.startswith("I"):
+                        return 16
+                    largest = max(largest, int(np.asarray(stored).max()))
+        except (*UNREADABLE, EOFError):
+            continue
+        if largest >= 1 << _CAMERA_BITS[-1]:
+            return 16
+    return next((bits for bits in _CAMERA_BITS if 0 <= largest < 1 << bits), 16)
+
+
 def _read_all(
-    paths: list[Path], fps: float, lost: list[LostPacket]
+    paths: list[Path], fps: float, bits: int, lost: list[LostPacket]
 ) -> Iterator[tuple[int, UInt8[ndarray, "height width 3"]]]:
     for number, path in enumerate(paths):
         try:
-            yield number, read_picture(path)
-        except _UNREADABLE as error:
+            with opened(path) as stored:
+                yield number, to_rgb(stored, bits)
+        except UNREADABLE as error:
             lost.append(LostPacket(number, number / fps, f"{path.name}: {error}"))
 
 
+def opened(path: Path) -> Image.Image:
+    """A picture whose pixels are not decoded yet; a context manager."""
+    with warnings.catch_warnings():
+        # Of what is large, but below the size that Pillow refuses, and of damaged tags.
+        warnings.simplefilter("ignore")
+        return Image.open(path, formats=IMAGE_FORMATS)
+
+
 def read_picture(path: Path) -> UInt8[ndarray, "height width 3"]:
-    """Decode a picture to upright 8-bit RGB, opaque.
+    """One picture, upright, as opaque 8-bit RGB.
 
     Raises:
-        OSError: it is missing or damaged; or what else Pillow raises for that, see `_UNREADABLE`.
+        DataError: it cannot be read.
     """
+    try:
+        with opened(path) as stored:
+            return to_rgb(stored, grey_bits([path]))
+    except UNREADABLE as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def to_rgb(stored: Image.Image, bits: int) -> UInt8[ndarray, "height width 3"]:
+    """Decode a picture to upright 8-bit RGB, opaque."""
     with warnings.catch_warnings():
-        # Of what is large, but below the size that Pillow refuses.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        stored = Image.open(path, formats=IMAGE_FORMATS)
-    with stored:
-        upright = ImageOps.exif_transpose(stored)
-        if upright.mode.startswith("I"):
-            # Pillow clips 16-bit grey at 255 instead of scaling it.
-            grey = np.clip(np.asarray(upright) // 257, 0, 255).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
-        if "transparency" in upright.info:
-            upright = upright.convert("RGBA")
-        return np.array(upright.convert("RGB"))
+        warnings.simplefilter("ignore")  # of a cut EXIF record
+        picture = ImageOps.exif_transpose(stored)
+    if picture.mode.startswith("I"):
+        # Pillow clips 16-bit grey at 255 instead of scaling it.
+        values = np.asarray(picture).astype(np.int64)
+        top = (1 << bits) - 1
+        scaled = values // 257 if bits == 16 else (values * 255 + top // 2) // top
+        grey = np.clip(scaled, 0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return np.array(picture.convert("RGB"))
 
 
 def _cut_strip(strip: UInt8[ndarray, "height width 3"], width: int, fps: float) -> Iterator[Frame]:

@@ -1,14 +1,14 @@
 """Which videos the words of the command line mean."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from dkpvid.coordinates import Region
 from dkpvid.errors import DataError, UsageError
-from dkpvid.video.images import images_in
-from dkpvid.video.reader import VIDEO_SUFFIXES, find_videos
+from dkpvid.video.folders import look_into
+from dkpvid.video.lists import read_list
 from dkpvid.video.sources import Source, find_source
 
 LIST_SUFFIXES = frozenset({".csv", ".txt"})
@@ -20,14 +20,21 @@ TRACK_REPORT_SUFFIX = ".dkp.html"
 """What the name of a video's report ends with."""
 
 
-def expand_inputs(inputs: Sequence[str], recursive: bool = False) -> list[Source]:
+def expand_inputs(
+    inputs: Sequence[str], recursive: bool = False, on_remark: Callable[[str], None] = lambda line: None
+) -> list[Source]:
     """The videos that inputs name, in order, each once, however it is spelled.
 
-    A folder that holds pictures is one video; any other folder stands for the video files in it, and with
-    `recursive` for everything below it, but not for the annotated videos that were written there. Names with
-    wildcards may be quoted. A list, `.txt` or `.csv`, holds such words, one a line, relative to the list;
-    lines that start with # are comments. What else is named outright is taken as it is, whatever its suffix:
-    reading it will tell.
+    A folder stands for the video files in it, and with `recursive` for everything below it, but not for the
+    annotated videos that were written there; one that holds pictures and no videos is one video. Names with
+    wildcards may be quoted. A list, `.txt` or `.csv`, holds such words, one a line, relative to the list; see
+    `dkpvid.video.lists`. What else is named outright is taken as it is, whatever its suffix: reading it will
+    tell.
+
+    Args:
+        inputs: Words of the command line.
+        recursive: Look in subfolders too.
+        on_remark: Told, a line each, what was passed over.
 
     Raises:
         DataError: a folder, a pattern or a list holds no video, or a list cannot be read.
@@ -36,41 +43,35 @@ def expand_inputs(inputs: Sequence[str], recursive: bool = False) -> list[Source
     for text in inputs:
         path = Path(text)
         if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
-            found += _videos_listed(path, recursive)
+            found += _videos_listed(path, recursive, on_remark)
         else:
-            found += _videos_named(text, recursive)
+            found += _videos_named(text, recursive, on_remark)
     first: dict[str, Source] = {}
     for source in found:
         first.setdefault(source.place, source)
     return list(first.values())
 
 
-def _videos_named(text: str, recursive: bool) -> list[Source]:
+def _videos_named(text: str, recursive: bool, on_remark: Callable[[str], None]) -> list[Source]:
     source = find_source(text)
     if source.file is None or source.kind == "pipe" or source.file.is_file():
         return [source]
     if source.file.is_dir():
-        return _videos_in(source.file, recursive)
+        return _videos_in(source.file, recursive, on_remark)
     found: list[Source] = []
-    for match in sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 (patterns may be absolute)
-        found += _videos_in(Path(match), recursive) if Path(match).is_dir() else [find_source(Path(match))]
+    for match in map(Path, sorted(glob.glob(text, recursive=True))):  # noqa: PTH207 (patterns may be absolute)
+        found += _videos_in(match, recursive, on_remark) if match.is_dir() else [find_source(match)]
     if not found:
         raise DataError(f"{text}: no such file or folder; check the path, or quote the pattern")
     return found
 
 
-def _videos_listed(path: Path, recursive: bool) -> list[Source]:
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a list of videos, one a line ({error})") from error
+def _videos_listed(path: Path, recursive: bool, on_remark: Callable[[str], None]) -> list[Source]:
     found: list[Source] = []
-    for number, line in enumerate(lines, start=1):
-        if not line or line.startswith("#"):
-            continue
-        is_path = find_source(line).kind == "file" and "://" not in line
+    for number, word in read_list(path):
+        is_path = find_source(word).kind == "file" and "://" not in word
         try:
-            found += _videos_named(str(path.parent / line) if is_path else line, recursive)
+            found += _videos_named(str(path.parent / word) if is_path else word, recursive, on_remark)
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
     if not found:
@@ -78,15 +79,11 @@ def _videos_listed(path: Path, recursive: bool) -> list[Source]:
     return found
 
 
-def _videos_in(folder: Path, recursive: bool) -> list[Source]:
-    if images_in(folder):
-        return [find_source(folder)]
-    videos = [
-        video
-        for video in find_videos(folder)
-        if (recursive or (video.parent == folder and video.suffix.lower() in VIDEO_SUFFIXES))
-        and not video.name.endswith(VIDEO_OUTPUT_SUFFIX)
-    ]
+def _videos_in(folder: Path, recursive: bool, on_remark: Callable[[str], None]) -> list[Source]:
+    content = look_into(folder, recursive=recursive, strips=False)
+    for line in content.remarks:
+        on_remark(line)
+    videos = [video for video in content.videos if not video.name.endswith(VIDEO_OUTPUT_SUFFIX)]
     if not videos:
         deeper = "" if recursive else "; -r also looks in its subfolders"
         raise DataError(f"{folder}: no videos in this folder{deeper}")

@@ -6,41 +6,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from dkpvid.structures import Frame, LostPacket, VideoInfo
-from dkpvid.video.images import IMAGE_SUFFIXES, images_in, natural_order, open_images
+from dkpvid.video.animations import has_bare_frames, num_pages, open_animation
+from dkpvid.video.images import IMAGE_SUFFIXES, PICTURES_FPS, open_images
 from dkpvid.video.sources import Source, find_source
 
 if TYPE_CHECKING:
     from dkpvid.video.containers import VideoContainer
-
-# fmt: off
-VIDEO_SUFFIXES = frozenset({
-    ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
-    ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
-})
-# fmt: on
-
-PICTURES_FPS = 25.0
-"""Frames per second of pictures, which have no times."""
-
-
-def find_videos(folder: Path) -> list[Path]:
-    """List what `VideoReader` can read in a folder and its subfolders, in natural order.
-
-    Each video file and GIF is a video, and so is each picture that lies directly in `folder` (a strip of
-    frames, or a single one). A subfolder with pictures in it is one video, a picture a frame. Hidden files
-    and folders are passed over, and so are depth maps: `x.depth.png`, and a folder `depth` beside pictures.
-    """
-    videos = []
-    for path in natural_order(folder.iterdir()):
-        if path.name.startswith(".") or path.name.endswith(".depth.png"):
-            continue
-        if path.name == "depth" and images_in(folder):
-            continue
-        if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-            videos.append(path)
-        elif path.is_dir():
-            videos += [path] if images_in(path) else find_videos(path)
-    return videos
 
 
 class VideoReader:
@@ -88,8 +59,11 @@ class VideoReader:
         source = find_source(source)
         path = source.file
         frames: Iterator[Frame]
-        if path and (path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)):
-            self.info, frames = open_images(path, fps=fps or PICTURES_FPS, lost=self.lost)
+        if path and (path.is_dir() or (path.is_file() and _is_picture(path))):
+            if (count := num_pages(path)) > 1:
+                self.info, frames = open_animation(path, count, fps=fps, lost=self.lost)
+            else:
+                self.info, frames = open_images(path, fps=fps or PICTURES_FPS, lost=self.lost)
         else:
             from dkpvid.video.containers import VideoContainer  # pictures are read without PyAV
 
@@ -121,6 +95,11 @@ class VideoReader:
         """Give the file back; no frames come after it."""
         if self._container is not None:
             self._container.close()
+
+
+def _is_picture(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES or (suffix == ".gif" and has_bare_frames(path))
 
 
 def _between(frames: Iterator[Frame], start: float | None, end: float | None) -> Iterator[Frame]:

@@ -25,7 +25,7 @@ from dkpvid.depth.estimators import make_estimator
 from dkpvid.depth.maps import depth_maps, find_own_depth, load_depth, to_bytes
 from dkpvid.errors import DataError, UsageError, WeightsError
 from dkpvid.training.data import load_frames
-from dkpvid.video.reader import find_videos
+from dkpvid.video.folders import look_into
 from tests.depth.test_dpt import small_network
 
 CPU = torch.device("cpu")
@@ -219,12 +219,12 @@ def test_own_depth_is_no_video_and_only_where_it_belongs(data: Path) -> None:
     Image.fromarray(slope_map("8 bit")).save(data / "b.depth.png")
     (data / "walk" / "depth").mkdir()
     Image.fromarray(slope_map("8 bit")).save(data / "walk" / "depth" / "2.png")
-    assert [video.name for video in find_videos(data)] == ["a.png", "b.png", "walk"]
+    assert [video.name for video in look_into(data).videos] == ["a.png", "b.png", "walk"]
     assert find_own_depth(data / "a.png") is None
     assert find_own_depth(data / "b.png") == data / "b.depth.png"
     assert find_own_depth(data / "walk") == data / "walk" / "depth"
     # Also when the data folder is itself a folder of frames.
-    assert [video.name for video in find_videos(data / "walk")] == ["2.png", "10.png"]
+    assert [video.name for video in look_into(data / "walk").videos] == ["2.png", "10.png"]
 
 
 def test_another_number_of_maps_than_frames_names_both(data: Path, blue: Callable[..., BlueIsNear]) -> None:

@@ -3,7 +3,9 @@
 import json
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -152,6 +154,51 @@ def test_a_damaged_table_is_one_clear_line(tmp_path: Path, old: str, new: str, m
     assert str(file) in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_copies_of_a_training_data_set_are_not_read_again(tmp_path: Path) -> None:
+    put_project(tmp_path)
+    copy = tmp_path / "training-datasets/iteration-0/U/CollectedData_me.csv"
+    copy.parent.mkdir(parents=True)
+    copy.write_text(TABLE)
+    (tmp_path / "labeled-data/day2/CollectedData_you.csv").write_text(TABLE)
+    read = read_annotations(tmp_path)
+    assert len(read) == len({source.path for source in read.sources}) == 3
+
+
+def test_folders_with_csv_and_with_h5_are_all_read(tmp_path: Path) -> None:
+    lines = [line for line in TABLE.splitlines() if "day1" not in line]
+    put_project(tmp_path, "\n".join(lines)).rename(tmp_path / "labeled-data/day2/CollectedData_me.csv")
+    put_h5(tmp_path / "labeled-data/day1/CollectedData_me.h5", pickle.dumps(COLUMNS, protocol=0))
+    read = read_annotations(tmp_path)
+    assert [source.path.name for source in read.sources] == ["img1.jpg", "img1.png"]
+    assert read.group_names == ("day1", "day2")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE.replace("bodyparts", "individuals,one,one,one,one\nbodyparts"),
+        TABLE.replace("coords,x,y,x,y", "coords,x,y,x,y\nimage,,,,"),
+        TABLE.replace(".5", ",5").replace(",", ";").replace("1;5;2;5;4;5;6;5", "1,5;2,5;4,5;6,5"),
+    ],
+)
+def test_other_dialects_of_tables(tmp_path: Path, table: str) -> None:
+    read = read_annotations(put_project(tmp_path, table))
+    assert (read.names, len(read)) == (("snout", "tail"), 3)
+    np.testing.assert_array_equal(read.xy[0], [[1.5, 2.5], [4.5, 6.5]])
+
+
+def test_a_lightning_pose_folder(tmp_path: Path) -> None:
+    put_project(tmp_path).rename(tmp_path / "CollectedData.csv")
+    assert len(read_annotations(tmp_path)) == 3
+
+
+def test_predictions_are_called_so(tmp_path: Path) -> None:
+    table = "scorer,net,net,net\nbodyparts,a,a,a\ncoords,x,y,likelihood\n0,1,2,0.9\n"
+    (tmp_path / "clipDLC_resnet50.csv").write_text(table)
+    with pytest.raises(DataError, match="predictions of a network, not labels"):
+        read_annotations(tmp_path / "clipDLC_resnet50.csv")
+
+
 def put_h5(file: Path, kinds: bytes) -> None:
     """As pandas writes it in its table format."""
     kind = np.dtype([("index", "S40"), ("values_block_0", "<f8", (4,))])
@@ -219,6 +266,74 @@ def test_coco_takes_the_largest_subject(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.xy, [[[1, 2], [5, 6]], [[1, 2], [5, 9]]])
     assert read.body_size.tolist() == [30, 7]
     assert read.groups.tolist() == [0, 1]  # of one folder, so each picture for itself
+
+
+def put_coco(folder: Path, changes: Callable[[Any], object]) -> Path:
+    """A set with one subject in each of two pictures, changed."""
+    put_picture(folder / "a.png")
+    put_picture(folder / "b.jpg")
+    content: Any = coco(["a.png", "b.jpg"])
+    content["categories"] = [{"id": 1, "name": "box"}, {"id": 2, "keypoints": ["nose", "toe"]}]
+    content["annotations"] = [
+        {"id": 31, "image_id": 7, "category_id": 2, "keypoints": [1, 2, 2, 5, 6, 1], "bbox": [0, 0, 20, 30]},
+        {"id": 32, "image_id": 8, "category_id": 2, "keypoints": [1, 2, 2, 5, 9, 2]},
+    ]
+    changes(content)
+    file = folder / "set.json"
+    file.write_text(json.dumps(content), encoding="utf-8-sig")
+    return file
+
+
+PERSON = {"image_id": 7, "category_id": 2, "bbox": [0, 0, 999, 999]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        lambda content: None,
+        lambda content: content["annotations"].append(PERSON | {"iscrowd": 1, "keypoints": [0] * 6}),
+        lambda content: content["annotations"].append(PERSON | {"keypoints": [0] * 6}),
+        lambda content: content["annotations"].append(PERSON | {"keypoints": []}),
+        lambda content: content["annotations"].append(PERSON | {"keypoints": None}),
+        lambda content: content["annotations"].append(PERSON | {"category_id": 1, "keypoints": [3] * 9}),
+        lambda content: content["annotations"][1].update(bbox=[0, 0, 0, 0]),
+        lambda content: content["annotations"][1].update(bbox=None),
+        lambda content: content["annotations"][0].update(keypoints=[1, 2, 5, 6]),
+        lambda content: content["annotations"][0].update(keypoints=[[1, 2, 2], [5, 6, 2]]),
+        lambda content: content["annotations"][0].update(image_id="7"),
+        lambda content: content["categories"].append({"id": 3, "keypoints": ["wheel"]}),
+    ],
+)
+def test_coco_as_programs_write_it(tmp_path: Path, changes: Callable[[Any], object]) -> None:
+    read = read_annotations(put_coco(tmp_path, changes))
+    np.testing.assert_array_equal(read.xy, [[[1, 2], [5, 6]], [[1, 2], [5, 9]]])
+    assert read.body_size.tolist() == [30, 7]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            lambda content: content["annotations"][0].update(keypoints=[1, 2, 3, 4, 5]),
+            "annotation 31: 5 numbers",
+        ),
+        (
+            lambda content: content["annotations"][0].update(keypoints=["x"] * 6),
+            "annotation 31: its keypoints",
+        ),
+        (lambda content: content["annotations"][0].update(image_id=99), "31: there is no image '99'"),
+        (lambda content: content["images"][0].pop("file_name"), "image 7 has no file_name"),
+        (lambda content: content["categories"].pop(), "no category in it has named keypoints"),
+        (lambda content: content.update(images=None), "images is not a list of records"),
+        (lambda content: content["annotations"].append(None), "annotations is not a list of records"),
+        (lambda content: content["annotations"].clear(), "no category in it"),
+    ],
+)
+def test_what_coco_has_wrong_is_named(tmp_path: Path, changes: Callable[[Any], object], message: str) -> None:
+    file = put_coco(tmp_path, changes)
+    with pytest.raises(DataError, match=message) as raised:
+        read_annotations(file)
+    assert str(raised.value).startswith(str(file)) and "\n" not in str(raised.value)
 
 
 def test_a_picture_that_two_folders_have_is_not_guessed(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from PIL import Image
 from dkpvid.errors import UsageError, VideoError
 from dkpvid.structures import Frame
 from dkpvid.video import streams
+from dkpvid.video.folders import look_into
 from dkpvid.video.orientation import Orientation
-from dkpvid.video.reader import VideoReader, find_videos
+from dkpvid.video.reader import VideoReader
 from tests.video.clips import (
     HEIGHT,
     WIDTH,
@@ -580,7 +581,7 @@ class TestPictures:
         assert (pixels(frames) == 100).all()
 
 
-def test_find_videos(tmp_path: Path) -> None:
+def test_videos_in_folders(tmp_path: Path) -> None:
     for name in (
         "b/10.png",
         "b/9.png",
@@ -594,5 +595,6 @@ def test_find_videos(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / ".hidden.mp4").touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in find_videos(tmp_path)]
+    Image.fromarray(dot_frame(0, 96, 24)).save(tmp_path / "strip.jpg")
+    found = [path.relative_to(tmp_path).as_posix() for path in look_into(tmp_path).videos]
     assert found == ["a9.mkv", "a10.gif", "b", "c/deep/a.MP4", "strip.jpg"]

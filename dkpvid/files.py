@@ -34,12 +34,17 @@ def temporary_beside(path: Path) -> Path:
 
 
 def _unused_name(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    return path.with_name(f".{_short(path.stem)}.{secrets.token_hex(4)}.part{path.suffix}")
+
+
+def _short(stem: str) -> str:
+    """At most 200 bytes of a name: what is added to it must not make it too long for a file system."""
+    return os.fsencode(stem)[:200].decode("utf-8", "ignore")
 
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files and folders that a killed process left for this path."""
-    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+    for leftover in path.parent.glob(f".{glob.escape(_short(path.stem))}.*.part{glob.escape(path.suffix)}"):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

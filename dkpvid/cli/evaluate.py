@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dkpvid.cli.progress import ProgressReport
-from dkpvid.cli.shared import check_folder, reported_errors
+from dkpvid.cli.shared import check_folder, print_result, reported_errors
 from dkpvid.config import EvalConfig
 from dkpvid.errors import UsageError
 
@@ -108,7 +108,8 @@ def evaluate(
         else:
             report = _papers(config, console, quiet)
         if as_json:
-            print(json.dumps({"protocol": protocol, "data": str(data), **report}, indent=1, allow_nan=False))
+            result = {"protocol": protocol, "data": str(data), **report}
+            print_result(json.dumps(result, indent=1, allow_nan=False))
 
 
 def _papers(config: EvalConfig, console: Console, quiet: bool) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """What `dkpvid track` does for each video: see whether it is done, do it, say how it went."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -77,9 +79,7 @@ def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> in
         # Without its drawing, a video's keypoints are still complete.
         return EXIT_PARTIAL if tracked else error.exit_code
     except OSError as error:
-        # The second name, when there is one, is the final name of a file that was to be renamed.
-        place = error.filename2 or error.filename or job.source.name
-        say(f"error: {place}: {error.strerror}; choose another folder with -o")
+        say(f"error: {_why_not_written(job, error)}")
         return EXIT_PARTIAL if tracked else DataError.exit_code
     finally:
         if job.stem and not any(path.exists() for path in [*job.paths, job.journal_path] if path):
@@ -87,6 +87,24 @@ def run_job(job: Job, tracker: "Tracker", manner: Manner, stop: list[int]) -> in
     if job.journal_path and not stop:
         job.journal_path.unlink(missing_ok=True)
     return say_how_it_went(job, tracked, drawing, is_quiet=manner.quiet)
+
+
+def _why_not_written(job: Job, error: OSError) -> str:
+    """What could not be read or written, and what to do."""
+    # The second name, when there is one, is the final name of a file that was to be renamed.
+    place = str(error.filename2 or error.filename or (job.source.name if job.stem else "stdout"))
+    reason = error.strerror or error
+    source = job.source.file
+    if source and Path(place).absolute().is_relative_to(source.absolute()):
+        return f"{place}: cannot be read ({reason}); check its rights"
+    if job.stem is None:
+        # Python would complain at exit if it could still flush to a full disk.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"{place}: cannot be written ({reason})"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{place}: the name is too long for the file system; give the video a shorter one"
+    make_room = "make room, or " if error.errno == errno.ENOSPC else ""
+    return f"{place}: {reason}; {make_room}choose another folder with -o"
 
 
 def run_all(jobs: Sequence[Job], tracker: "Tracker", manner: Manner, stop: list[int]) -> list[int]:

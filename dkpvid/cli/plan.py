@@ -77,7 +77,7 @@ def plan(
     for name in names:
         check_format(name)
     if output != "-":
-        if Path(output).suffix.lower() in _OUTPUT_SUFFIXES and not Path(output).is_dir():
+        if Path(output).suffix.lower() in _OUTPUT_SUFFIXES and not Path(output).exists():
             raise UsageError(
                 f"-o names a folder, got {output}; give its folder here, and its kind with --format"
             )

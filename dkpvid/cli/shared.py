@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,20 @@ EXIT_INTERRUPTED = 130
 def say(line: str) -> None:
     """Print one line on stderr, whatever the names in it hold."""
     typer.echo(printable(line), err=True)
+
+
+def print_result(text: str) -> None:
+    """Print to stdout, which may be a full disk.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # Python would complain at exit if it could still flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UsageError(f"stdout cannot be written ({error.strerror or error}); write elsewhere") from None
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def _content(file: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         content = parse_json(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
     except ValueError as error:
         raise DataError(f"{file} is no COCO keypoints file: no JSON ({error})") from None
     parts = ("images", "annotations", "categories")

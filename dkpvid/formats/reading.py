@@ -57,7 +57,7 @@ def read_track(path: Path) -> TrackFile:
             lost = tuple(LostPacket(part["packet"], part["time"], part["reason"]) for part in end["lost"])
             return TrackFile(header, _track(frames, header), lost, end["frames"] == len(frames))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except RecursionError:
         raise DataError(f"{path}: not a {SCHEMA} track: nested too deeply") from None
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, UsageError) as error:

@@ -66,5 +66,5 @@ def export(weights: Weights, path: Path) -> None:
             temporary.write_bytes(model.SerializeToString())
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written ({error.strerror}); choose another place with -o"
+            f"{path} cannot be written ({error.strerror or error}); choose another place with -o"
         ) from None

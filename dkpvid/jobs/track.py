@@ -257,7 +257,7 @@ def track_video(
                     sink.write(piece)
         lost = tuple(reader.lost)
         if not pieces:
-            raise VideoError(f"{source.name}: {_why_empty(lost, feed.is_stopped)}")
+            raise VideoError(f"{source.name}: {_why_empty(reader, feed.is_stopped)}")
         for sink in sinks:
             sink.close(lost)
         return TrackedVideo(header, num_frames, Track.concatenate(pieces), lost, feed.is_stopped, flag_counts)
@@ -288,7 +288,11 @@ class _Feed:
             self.journal.close()
 
 
-def _why_empty(lost: Sequence[LostPacket], is_stopped: bool) -> str:
+def _why_empty(reader: VideoReader, is_stopped: bool) -> str:
     if is_stopped:
         return "stopped before its first frame"
-    return "no frame could be decoded" + (f" ({lost[0].reason})" if lost else "; check --start and --end")
+    if reader.first_seconds is not None and reader.last_seconds is not None:
+        times = f"its frames go from {reader.first_seconds:.2f} s to {reader.last_seconds:.2f} s"
+        return f"no frame between --start and --end; {times}"
+    reason = f" ({reader.lost[0].reason})" if reader.lost else ""
+    return f"no frame could be decoded{reason}; check it with `ffprobe`, or convert it"

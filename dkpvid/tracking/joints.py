@@ -139,7 +139,7 @@ def load_joints(path: Path, model_sha256: str) -> JointMap:
             raise ValueError("its arrays do not fit its joints")
     except OSError as error:
         raise DataError(
-            f"{path}: {error.strerror}; give the file that `dkpvid eval --save-joints` wrote"
+            f"{path}: {error.strerror or error}; give the file that `dkpvid eval --save-joints` wrote"
         ) from None
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path} is no file of joints: {error}") from None
@@ -174,7 +174,10 @@ def fit_joints(
         DataError: fewer than two rows.
     """
     if len(keypoints) < 2:
-        raise DataError(f"{len(keypoints)} annotated frames are too few to fit joints; annotate at least 2")
+        raise DataError(
+            f"{len(keypoints)} annotated frame(s) to fit joints on, which takes 2, or better some 20; "
+            "annotate more"
+        )
     x, y = keypoints.reshape(len(keypoints), -1), annotated
     held_out = np.full((len(PENALTIES), *y.shape), np.nan)
     for test in split_folds(groups, INNER_FOLDS, seed):

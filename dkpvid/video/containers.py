@@ -8,7 +8,6 @@ from typing import cast
 
 from av.buffer import Buffer
 from av.container import Container, InputContainer
-from av.format import Flags
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -33,6 +32,9 @@ from dkpvid.video.streams import ThreadType, open_stream, why_not_piped
 
 _HDR_TRANSFERS = {16: "pq", 18: "hlg"}
 """The transfer functions of ITU-T H.273 for high dynamic range: SMPTE ST 2084, and ARIB STD-B67."""
+
+_NO_TIMES, _CLOCK_MAY_JUMP = 0x80, 0x200
+"""FFmpeg's flags of formats: AVFMT_NOTIMESTAMPS and AVFMT_TS_DISCONT."""
 
 _FASTEST_BARE_STREAM = 1000
 """Frames per second."""
@@ -169,13 +171,13 @@ class VideoContainer:
             self.info.time_base,
             self.info.average_fps,
             has_decoding_times_only=container.name == "avi",
-            longest_gap=LONGEST_BROADCAST_GAP if container.flags & Flags.ts_discont.value else LONGEST_GAP,
+            longest_gap=LONGEST_BROADCAST_GAP if container.flags & _CLOCK_MAY_JUMP else LONGEST_GAP,
         )
 
     @property
     def _has_no_times(self) -> bool:
         """True for a bare stream of pictures, such as .h264: FFmpeg counts them by a rate of its own."""
-        return bool(self._stream.container.format.flags & Flags.no_timestamps.value)
+        return bool(self._stream.container.format.flags & _NO_TIMES)
 
     def _describe(
         self, first: VideoFrame | None, orientation: Orientation, *, deinterlace: bool

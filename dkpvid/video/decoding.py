@@ -63,6 +63,8 @@ def decode_strictly(stream: VideoStream) -> Iterator[VideoFrame]:
     num_sent = num_received = 0
     try:
         for packet, is_incomplete in _packets(stream):
+            if not packet.size:
+                continue
             if is_incomplete or _is_encrypted(packet):
                 raise DamagedError
             num_sent += not packet.is_discard
@@ -98,11 +100,12 @@ def decode(
     try:
         for packet, is_incomplete in _packets(stream):
             number = next(numbers)
+            # To the decoder an empty packet is the end; some AVI files have them for repeated pictures.
+            if not packet.size:
+                continue
             if is_incomplete:
                 damage.add(number, packet, "data is missing in the stream")
-            if witness:
-                witness.look_at(number, packet)
-            for picture in _pictures(number, packet, damage):
+            for picture in _pictures(number, packet, damage, witness):
                 if picture.is_corrupt:
                     damage.add(number, picture, "the picture is damaged")
                 yield picture
@@ -118,11 +121,15 @@ def decode(
     yield from pictures
 
 
-def _pictures(number: int, packet: VideoPacket, damage: Damage) -> list[VideoFrame]:
+def _pictures(
+    number: int, packet: VideoPacket, damage: Damage, witness: "_Witness | None"
+) -> list[VideoFrame]:
     """What comes out of the decoder for a packet."""
     if _is_encrypted(packet):
         damage.add(number, packet, "encrypted; its key is needed")
         return []
+    if witness:
+        witness.look_at(number, packet)
     try:
         return list(packet.decode())
     except av.error.FFmpegError as error:
@@ -167,9 +174,6 @@ def _packets(stream: VideoStream) -> Iterator[tuple[VideoPacket, bool]]:
     """
     waiting: list[VideoPacket] = []
     for packet in stream.container.demux(stream):  # type: ignore[attr-defined]
-        # To the decoder an empty packet is the end; some AVI files have empty ones for repeated pictures.
-        if not packet.size:
-            continue
         waiting.append(packet)
         if not waiting[0].is_corrupt:
             yield waiting.pop(0), False

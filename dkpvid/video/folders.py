@@ -59,7 +59,7 @@ def look_into(folder: Path, *, recursive: bool = True, strips: bool = True) -> F
     try:
         videos = walk.look(folder, strips=strips)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror}); check its rights") from None
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error}); check its rights") from None
     return FolderContent(tuple(videos), tuple(walk.remarks))
 
 
@@ -109,7 +109,7 @@ class _Walk:
             try:
                 found[path] = self.look(path, strips=False)
             except OSError as error:
-                self.remarks.append(f"{path}: cannot be read ({error.strerror}), passed over")
+                self.remarks.append(f"{path}: cannot be read ({error.strerror or error}), passed over")
         return found
 
     def _pass_over(self, folder: Path, paths: list[Path], what: str) -> None:

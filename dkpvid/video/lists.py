@@ -48,7 +48,7 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check its rights") from error
     coding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(coding)

@@ -78,7 +78,11 @@ class VideoReader:
                 should_stop=should_stop,
             )
             self.info, frames = self._container.info, self._container.frames
-        self._frames = _between(frames, start_seconds, end_seconds)
+        self.first_seconds: float | None = None
+        """When the first frame is shown, once it was decoded; also of one before `start_seconds`."""
+        self.last_seconds: float | None = None
+        """The same for the last one that was decoded so far."""
+        self._frames = self._between(frames, start_seconds, end_seconds)
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -91,6 +95,16 @@ class VideoReader:
     ) -> None:
         self.close()
 
+    def _between(self, frames: Iterator[Frame], start: float | None, end: float | None) -> Iterator[Frame]:
+        for frame in frames:
+            self.last_seconds = frame.time_seconds
+            if self.first_seconds is None:
+                self.first_seconds = frame.time_seconds
+            if end is not None and frame.time_seconds >= end:
+                return
+            if start is None or frame.time_seconds >= start:
+                yield frame
+
     def close(self) -> None:
         """Give the file back; no frames come after it."""
         if self._container is not None:
@@ -100,11 +114,3 @@ class VideoReader:
 def _is_picture(path: Path) -> bool:
     suffix = path.suffix.lower()
     return suffix in IMAGE_SUFFIXES or (suffix == ".gif" and has_bare_frames(path))
-
-
-def _between(frames: Iterator[Frame], start: float | None, end: float | None) -> Iterator[Frame]:
-    for frame in frames:
-        if end is not None and frame.time_seconds >= end:
-            return
-        if start is None or frame.time_seconds >= start:
-            yield frame

@@ -32,6 +32,9 @@ else:
 _COARSEST_CLOCK = 1000
 """Fewest ticks per second: frame times that were estimated lie between those of the source's clock."""
 
+MAX_SIDE = 16384
+"""In pixels; what x264 can do."""
+
 _SINGLE_FRAME_SECONDS = Fraction(1, 25)
 
 _SHORTEST_LAST_SECONDS = Fraction(1, 500)
@@ -74,6 +77,11 @@ class VideoWriter:
         audio_from: Path | None = None,
         comment: str = "",
     ) -> None:
+        if max(width, height) > MAX_SIDE:
+            raise VideoError(
+                f"{path}: an H.264 video has at most {MAX_SIDE} pixels a side, got {width} x {height}; "
+                "track with --no-video"
+            )
         self.path = path
         self.audio_note: str | None = None
         """Why the source's sound is missing; None when it is there, or the source has none."""
@@ -89,7 +97,7 @@ class VideoWriter:
             self._temporary = temporary_beside(path)
         except OSError as error:
             raise VideoError(
-                f"{path}: cannot be written ({error.strerror}); choose another folder"
+                f"{path}: cannot be written ({error.strerror or error}); choose another folder"
             ) from error
         self._container: OutputContainer = av.open(
             str(self._temporary.absolute()), "w", format="mp4", container_options={"movflags": "+faststart"}
@@ -218,7 +226,7 @@ class VideoWriter:
 
     def _failure(self, error: OSError | av.error.FFmpegError) -> VideoError:
         return VideoError(
-            f"{self.path}: cannot be written ({error.strerror}); check the free space and the rights"
+            f"{self.path}: cannot be written ({error.strerror or error}); check the free space and the rights"
         )
 
 

@@ -409,7 +409,7 @@ def test_a_wrong_option_is_told_in_one_line(
 def test_a_time_without_frames(clip: Path, out: Path, track: Track) -> None:
     result = track(clip, "-o", out, "--start", "60")
     assert result.exit_code == 4
-    assert_one_line(result, "no frame could be decoded; check --start and --end")
+    assert_one_line(result, "no frame between --start and --end; its frames go from 0.00 s to 0.92 s")
     assert names_in(out) == []
 
 

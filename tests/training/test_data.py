@@ -1,4 +1,5 @@
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +182,24 @@ def test_the_cache_is_written_frame_by_frame(tmp_path: Path) -> None:
 def test_a_video_without_frames_has_an_empty_cache(tmp_path: Path) -> None:
     save_in_cache(tmp_path / "none.npy", [], (32, 32))
     assert np.load(tmp_path / "none.npy").shape == (0, 32, 32)
+
+
+def test_one_video_never_ends_the_reading_of_many(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(video: Path, size: int) -> Iterator[np.ndarray]:
+        if video.name == "strip.png":
+            raise RuntimeError("29 is not a valid Type")
+        return iter(np.zeros((2, size, size, 3), np.uint8))
+
+    monkeypatch.setattr(dkpvid.training.data, "read_by_pyav", read)
+    frames = load_frames(mixed, 64)
+    assert frames.videos == ("clip.mp4", "folder", "wave.gif")
+    assert frames.remarks == (f"{mixed / 'train/strip.png'}: RuntimeError: 29 is not a valid Type",)
+
+
+def test_a_cover_beside_training_videos_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "data/m1").mkdir(parents=True)
+    (tmp_path / "data/m1/a.mp4").write_bytes(make_clip())
+    Image.new("RGB", (50, 40)).save(tmp_path / "data/m1/cover.png")
+    frames = load_frames(tmp_path / "data", 64)
+    assert (frames.videos, len(frames)) == (("m1/a.mp4",), 24)
+    assert "cover.png" in frames.remarks[0]

@@ -1,7 +1,10 @@
 """Files that other programs stumble over, through `dkpvid track`, beside the ffmpeg program."""
 
 import json
+import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,12 @@ from typer.testing import CliRunner, Result
 from dkpvid.cli import app
 from dkpvid.formats.reading import read_track
 from dkpvid.video.reader import VideoReader
+from dkpvid.video.sources import Source
 from tests.formats.test_schema import validator
 from tests.video.clips import (
     HEIGHT,
     WIDTH,
+    damaged,
     ffprobe_times,
     make_clip,
     need_program,
@@ -97,6 +102,98 @@ def test_the_annotated_video_keeps_step(tiny_weights: Path, tmp_path: Path, clip
     np.testing.assert_allclose(np.array(times)[known], expected[known], rtol=0, atol=1e-3)
     drawn = ffprobe_times(tmp_path / f"out/{source.stem}.dkp.mp4")
     np.testing.assert_allclose(drawn, np.subtract(times, times[0]), rtol=0, atol=1e-3)
+
+
+def test_joined_recordings(tiny_weights: Path, tmp_path: Path) -> None:
+    source = tmp_path / "joined.ts"
+    source.write_bytes(make_clip(container="mpegts") * 2)
+    result = track(tiny_weights, source, "-o", tmp_path, "--no-video")
+    assert result.exit_code == 0
+    assert f"warning: {source}: 24 frame(s) with a missing or wrong time in the file" in result.stderr
+    frames = read_track(tmp_path / "joined.dkp.json").track
+    np.testing.assert_allclose(np.diff(frames.time_seconds), 0.04, atol=1e-6)
+    # Nothing is smoothed across a gap of unknown length, so the same pictures give the same keypoints.
+    np.testing.assert_allclose(frames.xy[24:], frames.xy[:24], atol=0.011)
+
+
+def test_concealed_damage_is_counted(tiny_weights: Path, tmp_path: Path) -> None:
+    source = tmp_path / "noise.ts"
+    clip = make_clip(times=tuple(index / 25 for index in range(60)), container="mpegts")
+    source.write_bytes(damaged(clip, 0.3, 0.7, 5))
+    result = track(tiny_weights, source, "-o", tmp_path, "--no-video")
+    assert result.exit_code == 3
+    assert re.search(
+        r"damaged part\(s\), the first at packet \d+ .*\d+ of them flagged corrupt", result.stderr
+    )
+    content = document(tmp_path / "noise.dkp.json")
+    assert content["lost"] and any("corrupt" in row.get("flags", ()) for row in content["frames"])
+
+
+def test_an_encrypted_video_is_refused(tiny_weights: Path, tmp_path: Path, clip: Path) -> None:
+    key = ("-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb", "-encryption_kid", "a7" * 16)
+    run_ffmpeg("-i", clip, "-c", "copy", "-encryption_scheme", "cenc-aes-ctr", *key, tmp_path / "locked.mp4")
+    result = track(tiny_weights, tmp_path / "locked.mp4", "-o", tmp_path)
+    assert result.exit_code == 4
+    assert "locked.mp4: no frame could be decoded (encrypted; its key is needed)" in result.stderr
+
+
+def test_one_input_never_ends_a_run_over_many(
+    tiny_weights: Path, tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4", "poster.png"):
+        shutil.copy(clip, folder / name)
+
+    def open_video(source: Source, **options: Any) -> VideoReader:
+        if source.name.endswith("b.mp4"):
+            raise RuntimeError("29 is not a valid Type")
+        return VideoReader(source, **options)
+
+    monkeypatch.setattr("dkpvid.jobs.track.VideoReader", open_video)
+    result = track(tiny_weights, folder, "-o", tmp_path / "out", "--no-video")
+    assert result.exit_code == 3
+    assert "RuntimeError: 29 is not a valid Type" in result.stderr
+    assert f"error: {folder / 'b.mp4'}: given up because of a bug" in result.stderr
+    assert f"warning: {folder}: 1 picture(s) beside videos passed over (poster.png)" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.json")) == ["a.dkp.json", "c.dkp.json"]
+    with pytest.raises(RuntimeError, match="29 is not"):
+        track(tiny_weights, folder / "b.mp4", "-o", tmp_path / "alone")
+
+
+def test_a_frame_rate_on_request(tiny_weights: Path, tmp_path: Path, clip: Path) -> None:
+    assert track(tiny_weights, clip, "-o", tmp_path, "--no-video", "--fps", "50").exit_code == 0
+    times = [row["time"] for row in document(tmp_path / "clip.dkp.json")["frames"]]
+    np.testing.assert_allclose(times, np.arange(24) / 50, atol=1e-6)
+    refused = track(tiny_weights, clip, "-o", tmp_path, "--fps", "0")
+    assert refused.exit_code == 2 and "fps must be above 0" in refused.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk to write to is a matter of Linux")
+def test_a_full_disk_at_the_first_write(tiny_weights: Path, tmp_path: Path, clip: Path) -> None:
+    words = ["-m", "dkpvid", "track", str(clip), "--weights", str(tiny_weights), "--device", "cpu", "-q"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, *words, "-o", "-"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.stderr == "error: stdout: cannot be written (No space left on device)\n"
+    assert done.returncode == 4
+
+
+def test_long_names(tiny_weights: Path, tmp_path: Path, clip: Path) -> None:
+    source = clip.rename(tmp_path / f"{'n' * 240}.mp4")
+    result = track(tiny_weights, source, "-o", tmp_path / "out", "--no-video")
+    assert result.exit_code == 0, result.stderr
+    longer = source.rename(tmp_path / f"{'n' * 250}.mp4")
+    result = track(tiny_weights, longer, "-o", tmp_path / "out", "--no-video")
+    assert result.exit_code == 4 and "too long" in result.stderr and "shorter one" in result.stderr
+
+
+def test_a_name_of_a_file_is_no_folder(tiny_weights: Path, tmp_path: Path, clip: Path) -> None:
+    result = track(tiny_weights, clip, "-o", tmp_path / "result.json")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: -o names a folder, got {tmp_path / 'result.json'}; ")
+    assert not (tmp_path / "result.json").exists()
 
 
 def test_a_wrong_rotation_flag_is_ignored_on_request(tiny_weights: Path, tmp_path: Path) -> None:

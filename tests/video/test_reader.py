@@ -402,15 +402,14 @@ class TestDamage:
         with av.open(io.BytesIO(clip)) as source, av.open(str(tmp_path / "cut.mp4"), "w") as output:
             stream = output.add_stream_from_template(source.streams.video[0])
             for number, packet in enumerate(source.demux(video=0)):
-                if packet.dts is not None and number not in (0, 25):
+                if packet.dts is not None and number > 0:
                     packet.stream = stream
                     output.mux(packet)
         with VideoReader(tmp_path / "cut.mp4") as video:
             frames = list(video)
         # Nothing can be made of the pictures before the second key frame.
-        assert len(frames) == 39
-        assert [packet.packet for packet in video.lost[:19]] == list(range(19))
-        assert len(video.lost) > 19
+        assert len(frames) == 40
+        assert [packet.packet for packet in video.lost] == list(range(19))
 
     def test_missing_pictures_of_a_transport_stream_are_noticed(self, tmp_path: Path) -> None:
         clip = make_clip(times=self.LONG, container="mpegts", options=(("crf", "1"), ("bf", "0")))

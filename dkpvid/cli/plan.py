@@ -1,5 +1,6 @@
 """What `dkpvid track` is to do: which videos, and which outputs of each; checked before anything is done."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from dkpvid.errors import UsageError
 from dkpvid.formats import FORMATS, check_format
 from dkpvid.video.inputs import TRACK_REPORT_SUFFIX, VIDEO_OUTPUT_SUFFIX, expand_inputs
 from dkpvid.video.sources import Source
+
+_LONGEST_STEM = 240
+"""In bytes: file systems take names of 255, and outputs and their journal add to a video's."""
 
 _OUTPUT_SUFFIXES = frozenset({".csv", ".h5", ".html", ".json", ".jsonl", ".mp4", ".nwb"})
 """Of files: a folder of such a name would be a mistake."""
@@ -85,6 +89,10 @@ def plan(
     jobs: list[Job] = []
     stems: set[Path] = set()
     for source in expand_inputs(inputs, recursive, on_remark):
+        if output != "-" and len(os.fsencode(source.stem)) > _LONGEST_STEM:
+            raise UsageError(
+                f"{source.name}: its name is too long for outputs that add to it; give it a shorter one"
+            )
         stem = None if output == "-" else own_stem(Path(output), source, stems)
         jobs.append(Job(source, stem, names, video, report))
         stems |= {stem} if stem else set()

@@ -64,7 +64,7 @@ def _pages(source: Path, count: int, fps: float | None, bits: int, lost: list[Lo
                 stored.seek(index)
                 image = to_rgb(stored, bits)
                 shown = _seconds_shown(stored)
-            except (*UNREADABLE, EOFError) as error:
+            except UNREADABLE as error:
                 lost.append(LostPacket(index, seconds, str(error)))
                 return
             size = size or (image.shape[1], image.shape[0])

@@ -1,6 +1,7 @@
 """Videos that are stored as pictures: a folder of frames, or one picture that holds them side by side."""
 
 import re
+import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -39,8 +40,13 @@ PICTURES_FPS = 25.0
 IMAGE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What a picture may be, whatever its suffix. Pillow hands some others, PostScript say, to other programs."""
 
-# What Pillow raises for a file that is no picture, or a damaged one; broken PNG chunks are a SyntaxError.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# What Pillow raises for a file that is no picture, or a damaged one; its readers stumble in every way,
+# that of TIFF above all.
+UNREADABLE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError),
+    *(LookupError, ArithmeticError, struct.error),
+    Image.DecompressionBombError,
+)
 
 _CAMERA_BITS = (10, 12, 14)
 
@@ -134,7 +140,7 @@ def grey_bits(paths: list[Path]) -> int:
                     if not stored.mode.startswith("I"):
                         return 16
                     largest = max(largest, int(np.asarray(stored).max()))
-        except (*UNREADABLE, EOFError):
+        except UNREADABLE:
             continue
         if largest >= 1 << _CAMERA_BITS[-1]:
             return 16

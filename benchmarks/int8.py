@@ -12,7 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from dkpvid.models.fused import FusedDetector
-from dkpvid.models.onnx_graph import DetectorGraph
+from dkpvid.models.onnx_detector import DetectorGraph
 
 
 class Frames(CalibrationDataReader):
@@ -30,7 +30,7 @@ class Frames(CalibrationDataReader):
 def int8(network: FusedDetector, calibration: ndarray) -> Callable[[ndarray], ndarray]:
     """Convolutions in 8 bits, weights by channel, activations by their range over the calibration frames."""
     graph = DetectorGraph(network)
-    graph.add_output("keypoints", graph.keypoints, graph.num_keypoints, 2)
+    graph.add_output("keypoints", graph.points, graph.num_points, 2)
     options = SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

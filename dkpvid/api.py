@@ -128,7 +128,7 @@ def _ends_like(path: Path, suffix: str) -> bool:
 def load_model(
     weights: str | Path | None = None,
     *,
-    joints: Path | None = None,
+    joints: str | Path = "default",
     config: TrackConfig | None = None,
     **settings: Any,
 ) -> Tracker:
@@ -136,7 +136,8 @@ def load_model(
 
     Args:
         weights: What `track --weights` takes; None = the weights of the package.
-        joints: A file of `eval --save-joints`, which adds named joints.
+        joints: Named joints: default (those that the weights were taught, if any), none, or a file of
+            `eval --save-joints`.
         config: How to track.
         settings: Of `TrackConfig`, instead of those in `config`, such as `device="cpu"`.
 
@@ -144,8 +145,9 @@ def load_model(
         DkpvidError: a file cannot be read, a setting is not allowed, or the device is not there.
     """
     loaded = load_weights(weights)
-    named = load_joints(joints, loaded.sha256) if joints else None
-    return Tracker(loaded, replace(config or TrackConfig(), **settings), named)
+    named = None if joints in ("default", "none") else load_joints(Path(joints), loaded.sha256)
+    settled = replace(config or TrackConfig(), **settings)
+    return Tracker(loaded, settled, named, own_joints=joints == "default")
 
 
 def track(

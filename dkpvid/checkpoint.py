@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dkpvid.config import ModelConfig
-from dkpvid.config_json import to_dict
+from dkpvid.config_json import from_dict, to_dict
 from dkpvid.downloads import HUB_PREFIX, fetch_from_hub
 from dkpvid.errors import UsageError, WeightsError
 from dkpvid.files import parse_json, write_then_rename
-from dkpvid.models.detector import KeypointDetector
 from dkpvid.models.edge_map import EdgeMap
+from dkpvid.models.networks import Detector, make_detector
 from dkpvid.reference import read_reference
 
 WEIGHTS_FILE = "model.safetensors"
@@ -34,13 +34,13 @@ class Weights:
     name: str
     sha256: str
     config: ModelConfig
-    detector: KeypointDetector
+    detector: Detector
     """In eval mode, float32, on the CPU."""
     edge_map: EdgeMap
 
 
 def save_weights(
-    path: Path, config: ModelConfig, detector: KeypointDetector, edge_map: EdgeMap, *, half: bool = False
+    path: Path, config: ModelConfig, detector: Detector, edge_map: EdgeMap, *, half: bool = False
 ) -> None:
     """Write what tracking needs: detector, edge weights and the config that builds them.
 
@@ -88,7 +88,10 @@ def load_weights(source: str | Path | None) -> Weights:
         config, state = read_reference(path)
     else:
         raise WeightsError(f"{path}: unknown weights suffix {path.suffix!r}; allowed: .safetensors, .ckpt")
-    detector, edge_map = KeypointDetector(config), EdgeMap(config)
+    try:
+        detector, edge_map = make_detector(config), EdgeMap(config)
+    except UsageError as error:
+        raise WeightsError(f"{path} cannot be used here: {error}") from None
     _load(detector, state, "detector.", path)
     _load(edge_map, state, "edge_map.", path)
     # The hub's cache names folders after commits.
@@ -122,8 +125,8 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             f"{path} is not a dkpvid model: its format is {metadata.get('format')!r}, not {FORMAT!r}"
         )
     try:
-        config = ModelConfig(**parse_json(metadata["config"]))
-    except (KeyError, TypeError, ValueError, UsageError) as error:
+        config = from_dict(ModelConfig, parse_json(metadata["config"]))
+    except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
         raise WeightsError(f"{path} holds no usable model settings: {error}") from None
     return config, state
 

@@ -3,6 +3,7 @@
 The string under a field is its help text on the command line.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,16 +16,26 @@ MAX_FPS = 1_000_000.0
 
 SmoothingMethod = Literal["kalman", "one-euro", "savgol", "median", "none"]
 
+IMAGE_SIZES = {"autolink": (64, 128), "timm": (64, 96, 128, 160, 192, 224, 256)}
+"""Sides of the square input that each kind of backbone takes, in pixels."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """What the networks look like; stored with every weights file, which can so be rebuilt."""
 
     num_keypoints: int = 16
+    joints: tuple[str, ...] = ()
+    """Names of further heatmaps, after those of the keypoints: joints that the network was taught by name."""
+    backbone: str = "autolink"
+    """The detector's network: autolink, the paper's own; or timm:NAME, one of timm's that gives features at
+    strides 4, 8, 16 and 32, under a small head."""
     image_size: int = 128
-    """Side of the square image that the networks see, in pixels: 64 or 128."""
+    """Side of the square image that the networks see, in pixels; see `IMAGE_SIZES`."""
     detector_width: int = 64
-    """Channels after the detector's first down block; each further block doubles them."""
+    """autolink only: channels after the first down block; each further block doubles them."""
+    head_width: int = 64
+    """timm only: channels of the head."""
     decoder_width: int = 64
     """Channels after the decoder's first convolution. Training only: tracking does not notice."""
     edge_variance: float = 5e-5
@@ -33,21 +44,39 @@ class ModelConfig:
     """Learning-rate factor of the edge weights."""
 
     def __post_init__(self) -> None:
-        for name in ("num_keypoints", "image_size", "detector_width", "decoder_width"):
+        ranges = {"num_keypoints": (2, 256), "detector_width": (4, 512), "head_width": (4, 512)}
+        ranges["decoder_width"] = (4, 512)
+        for name in ("image_size", *ranges):
             if type(getattr(self, name)) is not int:
                 words = name.replace("_", " ")
                 raise UsageError(f"{words} must be a whole number, got {getattr(self, name)!r}")
-        if self.image_size not in (64, 128):
-            raise UsageError(f"image size must be 64 or 128, got {self.image_size}")
-        for name in ("num_keypoints", "detector_width", "decoder_width"):
-            value = getattr(self, name)
-            low, high = (2, 256) if name == "num_keypoints" else (4, 512)
-            if not low <= value <= high:
+        # Nothing but the name of a network: timm also takes addresses to download from.
+        if not re.fullmatch(r"autolink|timm:\w+(\.\w+)?", self.backbone, re.ASCII):
+            raise UsageError(f"unknown backbone {self.backbone!r}; give autolink or timm:NAME")
+        self._check_image_size()
+        for name, (low, high) in ranges.items():
+            if not low <= (value := getattr(self, name)) <= high:
                 raise UsageError(f"{name.replace('_', ' ')} must be {low} to {high}, got {value}")
+        self._check_joints()
         if not 0 < self.edge_variance < 1:
             raise UsageError(f"edge variance must be between 0 and 1, got {self.edge_variance}")
         if not 0 < self.edge_weight_lr < float("inf"):
             raise UsageError(f"the edge weights' learning rate must be above 0, got {self.edge_weight_lr}")
+
+    def _check_image_size(self) -> None:
+        kind = self.backbone.partition(":")[0]
+        if self.image_size not in IMAGE_SIZES[kind]:
+            *sizes, last = map(str, IMAGE_SIZES[kind])
+            raise UsageError(
+                f"image size must be {', '.join(sizes)} or {last} for {kind}, got {self.image_size}"
+            )
+
+    def _check_joints(self) -> None:
+        for name in self.joints:
+            if not re.fullmatch(r"\w[\w .-]{0,63}", name):
+                raise UsageError(f"a joint's name must be letters, digits, space, '.', '-', got {name!r}")
+        if len(set(self.joints)) != len(self.joints) or len(self.joints) > 256:
+            raise UsageError(f"joints must be at most 256 different names, got {', '.join(self.joints)}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +131,10 @@ class TrainConfig:
     perceptual: str = "vgg16"
     """vgg16 or mobilenet-v1."""
     perceptual_weights: Path | None = None
+    backbone_weights: Path | None = None
+    """Where a timm backbone starts from; None = its ImageNet weights, installed or downloaded."""
+    freeze_stages: int = 0
+    """Of a timm backbone: the stem and so many of its four stages stay as they are."""
     seed: int = 0
     deterministic: bool = False
     """Only algorithms that give the same bits on every run; on the CPU they all do."""
@@ -136,6 +169,10 @@ class TrainConfig:
             raise UsageError("batch size must be at least 2: batch norm cannot learn from one image")
         if not 0 <= self.mask_ratio <= 1:
             raise UsageError(f"mask ratio must be 0 to 1, got {self.mask_ratio}")
+        if not 0 <= self.freeze_stages <= 4:
+            raise UsageError(f"freeze stages must be 0 to 4, got {self.freeze_stages}")
+        if self.model.backbone == "autolink" and (self.freeze_stages or self.backbone_weights):
+            raise UsageError("the autolink backbone starts from nothing; choose --backbone timm:NAME")
         if not self.learning_rate > 0:
             raise UsageError(f"learning rate must be above 0, got {self.learning_rate}")
         for name, words, allowed in (

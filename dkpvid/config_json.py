@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from dkpvid.config import PRESETS, ModelConfig, TrainConfig
 from dkpvid.errors import UsageError
@@ -19,6 +19,8 @@ def to_dict(config: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -36,6 +38,10 @@ def from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
 
 
 def _parsed(name: str, value: Any, hint: Any) -> Any:
+    if get_origin(hint) is tuple:
+        if isinstance(value, list | tuple) and all(isinstance(inner, str) for inner in value):
+            return tuple(value)
+        raise UsageError(f"{name.replace('_', ' ')} must be a list of names, got {value!r}")
     kinds = get_args(hint) or (hint,)
     for kind in kinds:
         if is_dataclass(kind) and isinstance(value, dict):

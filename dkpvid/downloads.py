@@ -76,12 +76,13 @@ def fetch(download: Download) -> Path:
     return path
 
 
-def fetch_from_hub(name: str, default_file: str) -> Path:
+def fetch_from_hub(name: str, default_file: str, flag: str = "--weights") -> Path:
     """A weights file of the Hugging Face hub, by way of the cache.
 
     Args:
         name: hf://OWNER/REPO or hf://OWNER/REPO/FILE.
         default_file: What is meant when no file is named.
+        flag: The command-line option that takes a local path instead.
 
     Raises:
         WeightsError: the name is no such thing, or the file cannot be downloaded.
@@ -105,5 +106,5 @@ def fetch_from_hub(name: str, default_file: str) -> Path:
         first_line = str(error).strip().partition("\n")[0]
         raise WeightsError(
             f"cannot download {file} of {owner}/{repository} ({first_line}): get it from "
-            f"https://huggingface.co/{owner}/{repository}/resolve/main/{file} and give its path to --weights"
+            f"https://huggingface.co/{owner}/{repository}/resolve/main/{file} and give its path to {flag}"
         ) from None

@@ -33,6 +33,8 @@ class DrawStyle:
     skeleton: bool = True
     trail: bool = False
     labels: bool = False
+    joints: bool = True
+    """Of a track that has named joints: draw them, and the limbs between them."""
     min_edge_weight: float = 0.3
     """Edges below this share of the strongest one are left out."""
     trail_seconds: float = 1.0
@@ -41,7 +43,7 @@ class DrawStyle:
 
     @classmethod
     def from_names(cls, names: str) -> "DrawStyle":
-        """Read a list such as "points,skeleton,trail,labels".
+        """Read a list such as "points,skeleton,trail,labels,joints".
 
         Raises:
             UsageError: an unknown name.
@@ -49,7 +51,7 @@ class DrawStyle:
         >>> DrawStyle.from_names("points,trail").skeleton
         False
         """
-        allowed = ("points", "skeleton", "trail", "labels")
+        allowed = ("points", "skeleton", "trail", "labels", "joints")
         chosen = [name.strip() for name in names.split(",")]
         for name in chosen:
             if name not in allowed:

@@ -158,7 +158,8 @@ class Track:
     flags: tuple[tuple[str, ...], ...] = ()
     """Per frame; empty when no frame has a remark."""
     joints: "Track | None" = None
-    """Named joints computed from the keypoints, for the same frames; None when there are none."""
+    """Named joints for the same frames: computed from the keypoints, or found by a model that was taught
+    them; None when there are none."""
     region: Int[ndarray, "frame 4"] | None = None
     """(x, y, width, height) of the window that was looked at, in pixels, which may reach beyond the frame;
     None when it did not move."""
@@ -197,6 +198,16 @@ class Track:
         return replace(
             self,
             **{f.name: value[frames] for f in fields(self) if (value := getattr(self, f.name)) is not None},
+        )
+
+    def some(self, keypoints: slice) -> "Track":
+        """All frames with some of the keypoints, as views."""
+        return replace(
+            self,
+            xy=self.xy[:, keypoints],
+            confidence=self.confidence[:, keypoints],
+            covariance=self.covariance[:, keypoints],
+            raw_xy=None if self.raw_xy is None else self.raw_xy[:, keypoints],
         )
 
     @classmethod

@@ -1,13 +1,16 @@
 """The rule by which golden files fill a network: every tensor follows from its own name."""
 
 import zlib
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dkpvid.config import ModelConfig
 from dkpvid.models.detector import KeypointDetector
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def fill(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
@@ -27,7 +30,11 @@ def fill(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
 
 def filled_detector(config: ModelConfig) -> KeypointDetector:
     """A detector in eval mode that looks trained: batch norm has statistics, heatmaps have peaks."""
-    detector = KeypointDetector(config)
+    return filled(KeypointDetector(config))
+
+
+def filled(detector: Network) -> Network:
+    """The same of a detector of any kind; it is changed in place."""
     state = detector.state_dict()
     state = {
         name: fill(name, tuple(value.shape), 7) for name, value in state.items() if "num_batches" not in name

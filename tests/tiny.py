@@ -1,6 +1,7 @@
 """Trainings so small that they take moments, and what they leave behind."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from dkpvid.config import ModelConfig
 
 TINY = ModelConfig(num_keypoints=4, image_size=64, detector_width=4, decoder_width=4, edge_variance=2e-3)
+TINY_BACKBONE = replace(TINY, backbone="timm:test_efficientnet", head_width=8)
 
 
 def tiny_settings(data: Path, run: Path, **changes: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import typer
 
 from dkpvid.cli.progress import ProgressReport
 from dkpvid.cli.shared import reported_errors
-from dkpvid.config import DepthConfig, ModelConfig, TrainConfig
-from dkpvid.errors import printable
+from dkpvid.config import IMAGE_SIZES, DepthConfig, ModelConfig, TrainConfig
+from dkpvid.errors import UsageError, printable
 from dkpvid.files import cache_folder
 
 
@@ -22,7 +22,9 @@ def depth(
         Path | None,
         typer.Option(help="Weights file of a dpt-swin2 model.", show_default="downloaded on first use"),
     ] = DepthConfig.weights,
-    size: Annotated[int, typer.Option(help="Side of the maps: 64 or 128.")] = ModelConfig.image_size,
+    size: Annotated[
+        int, typer.Option(help="Side of the maps: that of the network's input.")
+    ] = ModelConfig.image_size,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = TrainConfig.device,
     batch_size: Annotated[int, typer.Option(help="Frames per forward pass.")] = DepthConfig.batch_size,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -33,7 +35,8 @@ def depth(
     depth maps keep those: a folder depth/ in a folder of frames, or x.depth.png beside a strip x.png.
     """
     with reported_errors():
-        model = ModelConfig(image_size=size)
+        if size not in (allowed := sorted({side for sides in IMAGE_SIZES.values() for side in sides})):
+            raise UsageError(f"size must be one of {', '.join(map(str, allowed))}, got {size}")
         config = DepthConfig(model=depth_model, weights=depth_weights, batch_size=batch_size)
         from dkpvid.depth.maps import load_depth
         from dkpvid.devices import choose_device
@@ -41,9 +44,7 @@ def depth(
 
         chosen_device = choose_device(device)
         with ProgressReport("reading videos", "videos", None, quiet) as reading:
-            frames = load_frames(
-                data, model.image_size, on_video=lambda done, total: reading.update(done, total=total)
-            )
+            frames = load_frames(data, size, on_video=lambda done, total: reading.update(done, total=total))
         for line in frames.remarks:
             typer.echo(f"warning: {printable(line)}", err=True)
         with ProgressReport("making depth maps", "frames", len(frames), quiet) as making:

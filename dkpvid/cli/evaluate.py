@@ -191,6 +191,7 @@ def _regression(
                 "untrained": asdict(score.untrained),
                 "mean_pose": asdict(score.mean_pose),
                 "rounds": [asdict(part) for part in score.rounds],
+                "by_name": score.by_name and asdict(score.by_name),
             }
             for score in scores
         ],
@@ -200,14 +201,17 @@ def _regression(
 
 def _regression_table(score: "RegressionScores", thresholds: Sequence[float]) -> Table:
     rows, groups = len(score.annotations), len(score.annotations.group_names)
-    within = ", ".join(
-        f"{share:.0%} within {threshold:g} %"
-        for threshold, share in zip(thresholds, score.keypoints.pck, strict=True)
-        if threshold in (5, 10, 20)
-    )
+
+    def within(pck: Sequence[float]) -> str:
+        shares = zip(thresholds, pck, strict=True)
+        return ", ".join(f"{share:.0%} within {limit:g} %" for limit, share in shares if limit in (5, 10, 20))
+
+    caption = within(score.keypoints.pck)
+    if score.by_name:
+        caption += f"; joints by name: {within(score.by_name.pck)}"
     table = Table(
         title=f"{score.model}: {rows} frames, {groups} videos or folders; errors in % of the body's size",
-        caption=within,
+        caption=caption,
         box=SIMPLE,
         padding=(0, 0, 0, 1),
     )
@@ -215,23 +219,24 @@ def _regression_table(score: "RegressionScores", thresholds: Sequence[float]) ->
     for name in ("error", "95 %", "untrained", "mean pose", "px", "places"):
         table.add_column(name, justify="right", no_wrap=True)
 
-    def add(ours: "JointScore", random: "JointScore", mean: "JointScore", style: str = "") -> None:
+    def add(name: str, ours: "JointScore", *baselines: "JointScore", style: str = "") -> None:
         interval = ours.interval_percent
         table.add_row(
-            ours.name,
+            name,
             _number(ours.error_percent),
             f"{interval[0]:.1f}-{interval[1]:.1f}" if interval else "",
-            _number(random.error_percent),
-            _number(mean.error_percent),
+            *([_number(baseline.error_percent) for baseline in baselines] or ["", ""]),
             _number(ours.error_px),
             str(ours.count),
             style=style,
         )
 
     for joint in zip(score.keypoints.joints, score.untrained.joints, score.mean_pose.joints, strict=True):
-        add(*joint)
+        add(joint[0].name, *joint)
     table.add_section()
-    add(score.keypoints.total, score.untrained.total, score.mean_pose.total, "bold")
+    add("all", score.keypoints.total, score.untrained.total, score.mean_pose.total, style="bold")
+    if score.by_name:
+        add("joints by name", score.by_name.total, style="bold")
     return table
 
 

@@ -30,7 +30,8 @@ class Recipe:
 
     weights: str | None
     config: TrackConfig
-    joints: Path | None
+    joints: str
+    """default (those that the model was taught), none, or a file of `eval --save-joints`."""
     manner: Manner
 
     def load(self) -> "tuple[Weights, JointMap | None]":
@@ -43,7 +44,9 @@ class Recipe:
         from dkpvid.tracking.joints import load_joints
 
         weights = load_weights(self.weights)
-        return weights, load_joints(self.joints, weights.sha256) if self.joints else None
+        if self.joints in ("default", "none"):
+            return weights, None
+        return weights, load_joints(Path(self.joints), weights.sha256)
 
     def tracker(self) -> "Tracker":
         """The model on its device, ready for videos.

@@ -1,6 +1,5 @@
 """`dkpvid track`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -65,15 +64,18 @@ def track(
         float, typer.Option(help="Ignore detections below it, 0 to 1.")
     ] = TrackConfig.min_confidence,
     joints: Annotated[
-        Path | None, typer.Option(help="File of `eval --save-joints`: adds named joints.")
-    ] = None,
+        str,
+        typer.Option(
+            help="Named joints: default (the weights' own), none, or a file of `eval --save-joints`."
+        ),
+    ] = "default",
     roi: Annotated[
         str,
         typer.Option(help="Where to look: full, auto (follow what moves), or x,y,width,height in pixels."),
     ] = "full",
     draw: Annotated[
-        str, typer.Option(help="points, skeleton, trail, labels; with commas.")
-    ] = "points,skeleton,trail",
+        str, typer.Option(help="points, skeleton, trail, labels, joints; with commas.")
+    ] = "points,skeleton,trail,joints",
     crf: Annotated[int, typer.Option(min=0, max=51, help="Quality of the MP4; smaller is better.")] = 20,
     stream: Annotated[
         int | None, typer.Option(help="Which video stream of a file, from 0.", show_default="the best")

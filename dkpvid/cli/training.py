@@ -43,8 +43,23 @@ Data = Annotated[
 Output = Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")]
 Preset = Annotated[str | None, typer.Option(help=f"Start from settings for {', '.join(PRESETS)}.")]
 Keypoints = Annotated[int | None, _of_model("num_keypoints", "Keypoints to learn.")]
-ImageSize = Annotated[int | None, _of_model("image_size", "Side of the network's input: 64 or 128.")]
-DetectorWidth = Annotated[int | None, _of_model("detector_width", "Channels of the detector.")]
+Backbone = Annotated[
+    str | None,
+    _of_model("backbone", "Network of the detector: autolink, or timm:NAME, which knows ImageNet."),
+]
+BackboneWeights = Annotated[
+    Path | None,
+    typer.Option(help="File to start a timm backbone from.", show_default="dkpvid\\[lite0], else downloaded"),
+]
+FreezeStages = Annotated[
+    int | None, _of_run("freeze_stages", "timm: leave the stem and so many of 4 stages as they are.")
+]
+ImageSize = Annotated[
+    int | None,
+    _of_model("image_size", "Side of the network's input: 64 or 128; timm: 64, 96, ... 256."),
+]
+DetectorWidth = Annotated[int | None, _of_model("detector_width", "Channels of the autolink detector.")]
+HeadWidth = Annotated[int | None, _of_model("head_width", "Channels of the head on a timm backbone.")]
 DecoderWidth = Annotated[
     int | None, _of_model("decoder_width", "Channels of the decoder; tracking does not notice.")
 ]

@@ -93,7 +93,7 @@ def _evaluate_model(
         motion, is_dead = _measure(video, detector, config.batch_size, count)
         measured.append(motion)
         dead.append(is_dead)
-    names = keypoint_names(detector.num_keypoints)
+    names = keypoint_names(detector.num_points)
     everywhere = tuple(names[number] for number in np.flatnonzero(np.all(dead, axis=0)))
     return MotionScores(weights.name, weights.sha256, tuple(measured), everywhere)
 

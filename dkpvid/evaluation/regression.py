@@ -51,6 +51,9 @@ class RegressionScores:
     """The same detector with random weights."""
     mean_pose: RegressionScore
     """The mean of the annotations, whatever the picture."""
+    by_name: RegressionScore | None
+    """The joints that the model was taught by name, as they are, where the annotations call theirs the same;
+    no map is fitted."""
     annotations: Annotations
     predicted: Float[ndarray, "row joint 2"]
     """In pixels, each row by a map that was not fitted on it; NaN for training rows of a given split."""

@@ -127,6 +127,11 @@ def frame_points(track: Track, header: TrackHeader) -> Iterator[tuple[int, list[
 
 
 def strong_edges(header: TrackHeader) -> list[tuple[int, int]]:
-    """The learned edges that are also drawn; formats without weights would make all edges look alike."""
+    """Between `point_names`: the learned edges that are also drawn, and the limbs between joints.
+
+    The other learned edges are left out: formats without weights would make all look alike.
+    """
     limit = DrawStyle.min_edge_weight * max((weight for _, _, weight in header.skeleton), default=0.0)
-    return [(i, j) for i, j, weight in header.skeleton if weight >= limit]
+    edges = [(i, j) for i, j, weight in header.skeleton if weight >= limit]
+    first = len(header.keypoints)
+    return edges + [(first + i, first + j) for i, j in header.joints_skeleton]

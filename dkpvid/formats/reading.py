@@ -151,13 +151,14 @@ def _header(record: dict[str, Any]) -> TrackHeader:
     if record["schema"] != SCHEMA:
         raise ValueError(f"its schema is {record['schema']!r}, which this version does not read")
     source, model, region = record["source"], record["model"], record["region"]
-    names, joints = record["keypoints"], record.get("joints", [])
+    names, joints, limbs = record["keypoints"], record.get("joints", []), record.get("joints_skeleton", [])
     for kind, values in (
         (str, [source["path"], source["codec"], model["name"], model["sha256"], record["created_by"]]),
         (str, [*names, *joints]),
         (list, [names, joints]),
         (int, [source["width"], source["height"], source["rotation"]]),
         (int, [position for i, j, _ in record["skeleton"] for position in (i, j)]),
+        (int, [position for i, j in limbs for position in (i, j)]),
         (int, list(region.values()) if region else []),
         (dict, [model["config"]]),
     ):
@@ -189,6 +190,7 @@ def _header(record: dict[str, Any]) -> TrackHeader:
         region=region and Region(**region),
         region_moves=record.get("region_moves", False),
         joints=tuple(joints),
+        joints_skeleton=tuple((i, j) for i, j in limbs),
         created_by=record["created_by"],
         fingerprint=record.get("fingerprint"),
     )

@@ -49,7 +49,9 @@ class TrackHeader:
     """Learned edges: two positions in `keypoints`, and a weight that only compares with the other weights."""
     smoothing: SmoothingConfig
     joints: tuple[str, ...] = ()
-    """Names of the joints computed from the keypoints; empty when there are none."""
+    """Names of the joints besides the keypoints; empty when there are none."""
+    joints_skeleton: tuple[tuple[int, int], ...] = ()
+    """Limbs: two positions in `joints`."""
     region: Region | None = None
     """The part of the frame that the model saw; None = the whole frame, or a window that moved."""
     region_moves: bool = False
@@ -62,6 +64,9 @@ class TrackHeader:
         for i, j, _ in self.skeleton:
             if not (0 <= i < len(self.keypoints) and 0 <= j < len(self.keypoints)):
                 raise ValueError(f"skeleton edge ({i}, {j}) needs keypoints 0 to {len(self.keypoints) - 1}")
+        for i, j in self.joints_skeleton:
+            if not (0 <= i < len(self.joints) and 0 <= j < len(self.joints)):
+                raise ValueError(f"limb ({i}, {j}) needs joints 0 to {len(self.joints) - 1}")
 
 
 def json_schema() -> dict[str, Any]:
@@ -122,6 +127,8 @@ def header_record(header: TrackHeader) -> dict[str, Any]:
         record["region_moves"] = True
     if header.joints:
         record["joints"] = list(header.joints)
+    if header.joints_skeleton:
+        record["joints_skeleton"] = [list(limb) for limb in header.joints_skeleton]
     return record
 
 

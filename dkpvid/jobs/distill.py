@@ -96,7 +96,10 @@ def check_comparable(teacher: ModelConfig, student: ModelConfig, layer: str) -> 
     Raises:
         UsageError: they do.
     """
-    names = ["num_keypoints"] if layer == "output" else ["num_keypoints", "image_size", "detector_width"]
+    names = ["num_keypoints"]
+    if layer != "output":
+        width = "detector_width" if student.backbone == "autolink" else "head_width"
+        names += ["backbone", "image_size", width]
     for name in names:
         theirs, ours = getattr(teacher, name), getattr(student, name)
         if theirs != ours:

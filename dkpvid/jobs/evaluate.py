@@ -26,10 +26,10 @@ from dkpvid.evaluation.regression import (
     score_regression,
 )
 from dkpvid.labeling.folder import rounds_of
-from dkpvid.models.detector import KeypointDetector
+from dkpvid.models.networks import make_detector
 from dkpvid.shapes import Float, Int
 from dkpvid.tracking.detect import Detector
-from dkpvid.tracking.joints import fit_joints, to_shares
+from dkpvid.tracking.joints import fit_joints, plain_name, to_shares
 from dkpvid.video.resize import to_square
 
 ON_ROW = Callable[[int, int], None]
@@ -55,6 +55,8 @@ class Found:
 
     keypoints: Float[ndarray, "row keypoint 2"]
     """In model space, [-1, 1]."""
+    joints: Float[ndarray, "row joint 2"]
+    """Those that the model was taught by name, likewise."""
     image_size: int
     """Side of the detector's input, in pixels."""
     size: Float[ndarray, "row 2"]
@@ -62,9 +64,17 @@ class Found:
 
     @property
     def shares(self) -> Float[ndarray, "row keypoint 2"]:
-        """In shares of the image's sides, whatever its size: 0 and 1 are its edges."""
+        """The keypoints in shares of the image's sides, whatever its size: 0 and 1 are its edges."""
+        return self._shares(self.keypoints)
+
+    @property
+    def joint_shares(self) -> Float[ndarray, "row joint 2"]:
+        """The joints likewise."""
+        return self._shares(self.joints)
+
+    def _shares(self, places: Float[ndarray, "row point 2"]) -> Float[ndarray, "row point 2"]:
         square = Region(0, 0, self.image_size, self.image_size)
-        return to_shares(model_to_pixels(self.keypoints, square, self.image_size), square)
+        return to_shares(model_to_pixels(places, square, self.image_size), square)
 
 
 def evaluate_protocol(
@@ -118,6 +128,7 @@ def evaluate_regression(
     results = []
     for weights, trained, random in zip(models, found, found[len(models) :], strict=False):
         predicted = regress(trained.shares, annotations, size, **split)
+        named = found_by_name(weights.config.joints, trained, annotations)
         baseline = regress(random.shares, annotations, size, **split)
         joints = fit_joints(
             trained.shares[is_fitted],
@@ -134,6 +145,7 @@ def evaluate_regression(
                 keypoints=score_regression(annotations, predicted, config.seed),
                 untrained=score_regression(annotations, baseline, config.seed),
                 mean_pose=score_regression(annotations, mean_pose, config.seed),
+                by_name=None if named is None else score_regression(annotations, named, config.seed),
                 annotations=annotations,
                 predicted=predicted,
                 joints=joints,
@@ -160,11 +172,32 @@ def _score_rounds(
     return tuple(scores)
 
 
+def found_by_name(
+    names: tuple[str, ...], found: Found, annotations: Annotations
+) -> Float[ndarray, "row joint 2"] | None:
+    """The joints that a model was taught, where the annotations call theirs the same.
+
+    Returns:
+        In pixels; NaN for the others, and for the training rows of a given split. None where no name is the
+        same.
+    """
+    position = {plain_name(name): number for number, name in enumerate(names)}
+    common = [j for j, name in enumerate(annotations.names) if plain_name(name) in position]
+    if not common:
+        return None
+    theirs = [position[plain_name(annotations.names[j])] for j in common]
+    predicted = np.full(annotations.xy.shape, np.nan)
+    predicted[:, common] = found.joint_shares[:, theirs] * found.size[:, None] - 0.5
+    if annotations.is_test is not None:
+        predicted[~annotations.is_test] = np.nan
+    return predicted
+
+
 def random_weights(weights: Weights, seed: int) -> Weights:
     """A detector of the same size that has learned nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        detector = KeypointDetector(weights.config).eval()
+        detector = make_detector(weights.config).eval()
     return Weights("untrained", "", weights.config, detector, weights.edge_map)
 
 
@@ -173,9 +206,10 @@ def detect_rows(
 ) -> list[Found]:
     """What each model finds in the annotated images, which are read once for all of them."""
     device = choose_device(config.device)
-    detectors = [Detector(weights, device) for weights in models]
+    detectors = [Detector(weights, device, with_joints=True) for weights in models]
+    num_keypoints = [weights.config.num_keypoints for weights in models]
     size = np.zeros((len(annotations), 2))
-    keypoints = [np.zeros((len(annotations), detector.num_keypoints, 2)) for detector in detectors]
+    points = [np.zeros((len(annotations), detector.num_points, 2)) for detector in detectors]
     images = read_rows(annotations.sources)
     done = 0
     while batch := list(islice(images, config.batch_size)):
@@ -183,11 +217,11 @@ def detect_rows(
         size[rows] = [(image.shape[1], image.shape[0]) for _, image in batch]
         sides = {detector.image_size for detector in detectors}
         squares = {side: np.stack([to_square(image, side) for _, image in batch]) for side in sides}
-        for detector, places in zip(detectors, keypoints, strict=True):
+        for detector, places in zip(detectors, points, strict=True):
             places[rows], _ = detector(squares[detector.image_size])
         done += len(batch)
         on_row(done, len(annotations))
     return [
-        Found(places, detector.image_size, size)
-        for places, detector in zip(keypoints, detectors, strict=True)
+        Found(places[:, :count], places[:, count:], detector.image_size, size)
+        for places, detector, count in zip(points, detectors, num_keypoints, strict=True)
     ]

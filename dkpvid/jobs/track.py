@@ -8,23 +8,28 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from dkpvid import __version__
 from dkpvid.checkpoint import Weights
 from dkpvid.config import TrackConfig
 from dkpvid.config_json import to_dict
-from dkpvid.coordinates import Region, Regions
+from dkpvid.coordinates import Region
 from dkpvid.devices import choose_device
 from dkpvid.errors import VideoError
 from dkpvid.formats.base import TrackSink
 from dkpvid.formats.schema import TrackHeader, to_json
 from dkpvid.structures import Frame, LostPacket, Track, VideoInfo
-from dkpvid.tracking.detect import FRAMES_AHEAD, Detector, confidence_from_covariance, detect, keypoint_names
-from dkpvid.tracking.joints import JointMap
+from dkpvid.tracking.detect import (
+    FRAMES_AHEAD,
+    Detector,
+    confidence_from_covariance,
+    detect,
+    keypoint_names,
+    rate_filled,
+)
+from dkpvid.tracking.joints import JointMap, limbs
 from dkpvid.tracking.journal import Journal, check_same_frames
 from dkpvid.tracking.render import AnnotatedVideo
-from dkpvid.tracking.smoothing import Smoother, kept_back, make_smoother
+from dkpvid.tracking.smoothing import Smoother, kept_back, make_smoother, region_scale
 from dkpvid.tracking.windows import LOOKAHEAD, cut_at_jumps, follow
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.sources import Source, find_source
@@ -52,17 +57,32 @@ class Tracker:
         weights: The model; see `dkpvid.checkpoint.load_weights`.
         config: How to track.
         joints: Gives named joints besides the keypoints; see `dkpvid.tracking.joints.load_joints`.
+        own_joints: Without such a map, give the joints that the model was taught by name, if any.
 
     Raises:
         UsageError: the device or the runtime is not there.
     """
 
-    def __init__(self, weights: Weights, config: TrackConfig, joints: JointMap | None = None) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        config: TrackConfig,
+        joints: JointMap | None = None,
+        *,
+        own_joints: bool = True,
+    ) -> None:
         self.weights = weights
         self.config = config
         self.joints = joints
+        self._own_joints = weights.config.joints if own_joints and joints is None else ()
         precision = "bf16" if config.half else "32"
-        self.detector = Detector(weights, choose_device(config.device), precision, config.runtime)
+        self.detector = Detector(
+            weights,
+            choose_device(config.device),
+            precision,
+            config.runtime,
+            with_joints=bool(self._own_joints),
+        )
 
     def open(
         self, source: str | Path | Source, should_stop: Callable[[], bool] = lambda: False
@@ -90,7 +110,7 @@ class Tracker:
             return None
         settings = to_dict(self.config)
         del settings["device"]
-        joints = self.joints and self.joints.digest
+        joints = self.joints.digest if self.joints else self._own_joints or None
         key = to_json([__version__, source.identity, self.weights.sha256, settings, joints])
         return hashlib.sha256(key.encode()).hexdigest()
 
@@ -102,6 +122,7 @@ class Tracker:
 
     def header(self, info: VideoInfo, source: Source) -> TrackHeader:
         """What an output says about this video, this model and these settings."""
+        joints = self.joints.names if self.joints else self._own_joints
         return TrackHeader(
             source=info,
             model_name=self.weights.name,
@@ -110,7 +131,8 @@ class Tracker:
             keypoints=keypoint_names(self.weights.config.num_keypoints),
             skeleton=self.weights.edge_map.skeleton,
             smoothing=self.config.smoothing,
-            joints=self.joints.names if self.joints else (),
+            joints=joints,
+            joints_skeleton=limbs(joints),
             region=self._region(info),
             region_moves=self.config.region == "auto",
             fingerprint=self.fingerprint(source) if info.can_reopen else None,
@@ -144,7 +166,7 @@ class Tracker:
                     # What is known of one subject, or before a gap of unknown length, says nothing here.
                     if smoother is not None and (final := smoother.finish()) is not None:
                         yield self._finished(final, area)
-                    scale = _scale_px(piece, area)
+                    scale = region_scale(piece, area)
                     smoother = make_smoother(self.config.smoothing, scale, info.average_fps)
                 if (final := smoother.push(piece)) is not None:
                     yield self._finished(final, area)
@@ -175,7 +197,11 @@ class Tracker:
 
     def _finished(self, track: Track, area: Region) -> Track:
         regions = area if track.region is None else track.region
-        track = _rate_filled(track, regions)
+        track = rate_filled(track, regions)
+        if self._own_joints:
+            count = self.weights.config.num_keypoints
+            joints = replace(track.some(slice(count, None)), region=None, flags=())
+            return replace(track.some(slice(count)), joints=joints)
         if self.joints is None:
             return track
         xy, covariance = self.joints.apply(track, regions)
@@ -185,25 +211,6 @@ class Tracker:
     def _region(self, info: VideoInfo) -> Region | None:
         region = self.config.region
         return region.clipped(info.width, info.height) if isinstance(region, Region) else None
-
-
-def _scale_px(first: Track, area: Region) -> float:
-    """What a smoother measures lengths by: the region's longer side, in its first frame when it moves.
-
-    It is fixed, as a length of the subject is: a window that grows with an outstretched arm makes nobody
-    faster.
-    """
-    size = [area.width, area.height] if first.region is None else first.region[0, 2:]
-    return float(max(size))
-
-
-def _rate_filled(track: Track, area: Regions) -> Track:
-    """Where the smoother bridged a missing detection, its covariance tells how far that is to be trusted."""
-    if track.raw_xy is None:
-        return track
-    is_filled = np.isnan(track.raw_xy).any(axis=2) & np.isfinite(track.xy).all(axis=2)
-    filled_confidence = confidence_from_covariance(track.covariance, area)
-    return replace(track, confidence=np.where(is_filled, filled_confidence, track.confidence))
 
 
 def track_video(

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from dkpvid.config import ModelConfig
 from dkpvid.models.decoder import Decoder
-from dkpvid.models.detector import Detections, KeypointDetector
+from dkpvid.models.detector import Detections
 from dkpvid.models.edge_map import EdgeMap
+from dkpvid.models.networks import make_detector
 from dkpvid.shapes import Float
 
 MASK_GRID = 16
@@ -35,7 +36,7 @@ class AutoLink(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.detector = KeypointDetector(config)
+        self.detector = make_detector(config)
         self.edge_map = EdgeMap(config)
         self.decoder = Decoder(config)
 

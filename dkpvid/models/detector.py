@@ -13,6 +13,14 @@ HEATMAP_SIZE = 32
 NEGATIVE_SLOPE = 0.2
 
 
+class JointDetections(NamedTuple):
+    """What the detector finds of the joints that it was taught by name; see `Detections`."""
+
+    keypoints: Float[Tensor, "batch joint 2"]
+    heatmaps: Float[Tensor, "batch joint row column"]
+    logits: Float[Tensor, "batch joint row column"]
+
+
 class Detections(NamedTuple):
     """What the detector finds in a batch of images."""
 
@@ -26,6 +34,8 @@ class Detections(NamedTuple):
     """Features after the last up block: the `middle` embedding."""
     early: Float[Tensor, "batch channel coarse_row coarse_column"]
     """Features after the last down block: the `early` embedding."""
+    joints: JointDetections | None = None
+    """None where the network was taught none."""
 
 
 class KeypointDetector(nn.Module):
@@ -38,13 +48,14 @@ class KeypointDetector(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.image_size = config.image_size
+        self.num_keypoints = config.num_keypoints
         num_down = 4 if config.image_size == 128 else 3
         widths = [config.detector_width * 2**level for level in range(num_down)]
         self.down_blocks = nn.ModuleList(
             DownBlock(before, after) for before, after in zip([3, *widths], widths, strict=False)
         )
         self.up_blocks = nn.ModuleList([UpBlock(widths[-1], widths[-2]), UpBlock(widths[-2], widths[-3])])
-        self.head = nn.Conv2d(widths[-3], config.num_keypoints, 3, padding=1)
+        self.head = nn.Conv2d(widths[-3], config.num_keypoints + len(config.joints), 3, padding=1)
         initialize(self)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Detections:
@@ -59,10 +70,7 @@ class KeypointDetector(nn.Module):
         middle = early
         for block in self.up_blocks:
             middle = block(middle)
-        # The soft-argmax is a sum over 1024 cells: in half precision it would be off by pixels.
-        logits = self.head(middle).float()
-        heatmaps = logits.flatten(2).softmax(dim=2).unflatten(2, logits.shape[2:])
-        return Detections(soft_argmax(heatmaps), heatmaps, logits, middle, early)
+        return read_heatmaps(self.head(middle), self.num_keypoints, middle, early)
 
 
 class DownBlock(nn.Module):
@@ -98,6 +106,31 @@ class UpBlock(nn.Module):
     def forward(self, x: Float[Tensor, "batch channel row column"]) -> Tensor:
         """Features at twice the rows and columns."""
         return F.leaky_relu(self.norm(self.conv(double_size(x))), NEGATIVE_SLOPE)
+
+
+def read_heatmaps(
+    logits: Float[Tensor, "batch point row column"],
+    num_keypoints: int,
+    middle: Float[Tensor, "batch channel fine_row fine_column"],
+    early: Float[Tensor, "batch coarse_channel coarse_row coarse_column"],
+) -> Detections:
+    """The places that heatmaps before their softmax stand for.
+
+    Args:
+        logits: Those of the keypoints, then those of the joints; of any precision.
+        num_keypoints: How many are keypoints.
+        middle: See `Detections`.
+        early: See `Detections`.
+    """
+    # The soft-argmax is a sum over 1024 cells: in half precision it would be off by pixels.
+    logits = logits.float()
+    heatmaps = logits.flatten(2).softmax(dim=2).view_as(logits)
+    places = soft_argmax(heatmaps)
+    joints = None
+    if logits.shape[1] > num_keypoints:
+        joints = JointDetections(*(part[:, num_keypoints:] for part in (places, heatmaps, logits)))
+        places, heatmaps, logits = (part[:, :num_keypoints] for part in (places, heatmaps, logits))
+    return Detections(places, heatmaps, logits, middle, early, joints)
 
 
 def initialize(network: nn.Module) -> None:

@@ -1,5 +1,7 @@
 """The detector for inference: the trained network's output, from fewer and cheaper operations."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,8 +17,40 @@ from dkpvid.models.detector import (
 from dkpvid.shapes import Float, UInt8
 
 
-class FusedDetector(nn.Module):
-    """Bytes in, keypoints and their covariance out; equal to the trained detector in eval mode.
+class FusedNetwork(nn.Module):
+    """Bytes in, points and their covariance out: the keypoints, then the joints that were taught by name."""
+
+    image_size: int
+    num_keypoints: int
+    head: nn.Conv2d
+
+    def forward(
+        self, images: UInt8[Tensor, "batch size size 3"]
+    ) -> tuple[Float[Tensor, "batch point 2"], Float[Tensor, "batch point 3"]]:
+        """Points in model space, and their heatmaps' (xx, xy, yy) covariance in squared model units.
+
+        Args:
+            images: RGB, of the network's size.
+        """
+        pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
+        logits = self.logits(pixels.to(self.head.weight.dtype)).float()
+        heatmaps = logits.flatten(2).softmax(dim=2).view_as(logits)
+        points = soft_argmax(heatmaps)
+        return points, heatmap_covariance(heatmaps, points)
+
+    def logits(self, x: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch point row column"]:
+        """The heatmaps before their softmax, of RGB in [-1, 1]."""
+        raise NotImplementedError
+
+    def _settle(self) -> None:
+        """Make all ready for inference, at the end of a constructor."""
+        self.requires_grad_(False)
+        self.eval()
+        self.to(memory_format=torch.channels_last)
+
+
+class FusedDetector(FusedNetwork):
+    """Equal to the trained detector in eval mode.
 
     Batch norm is folded into the convolution before it, branch and skip of a down block start as one
     convolution, and that one runs at stride 2 on averaged input; see `FusedDownBlock`.
@@ -28,28 +62,13 @@ class FusedDetector(nn.Module):
     def __init__(self, detector: KeypointDetector) -> None:
         super().__init__()
         self.image_size = detector.image_size
+        self.num_keypoints = detector.num_keypoints
         self.down_blocks = nn.ModuleList(FusedDownBlock(block) for block in detector.down_blocks)  # type: ignore[arg-type]
         self.up_convs = nn.ModuleList(folded(block.conv, block.norm) for block in detector.up_blocks)  # type: ignore[arg-type]
         self.head = folded(detector.head)
-        self.requires_grad_(False)
-        self.eval()
-        self.to(memory_format=torch.channels_last)
+        self._settle()
 
-    def forward(
-        self, images: UInt8[Tensor, "batch size size 3"]
-    ) -> tuple[Float[Tensor, "batch keypoint 2"], Float[Tensor, "batch keypoint 3"]]:
-        """Keypoints in model space, and their heatmaps' (xx, xy, yy) covariance in squared model units.
-
-        Args:
-            images: RGB, of the network's size.
-        """
-        pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
-        logits = self.logits(pixels.to(self.head.weight.dtype)).float()
-        heatmaps = logits.flatten(2).softmax(dim=2).view_as(logits)
-        keypoints = soft_argmax(heatmaps)
-        return keypoints, heatmap_covariance(heatmaps, keypoints)
-
-    def logits(self, x: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch keypoint row column"]:
+    def logits(self, x: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch point row column"]:
         """The heatmaps before their softmax, of RGB in [-1, 1]."""
         for block in self.down_blocks:
             x = block(x)
@@ -87,14 +106,15 @@ class FusedDownBlock(nn.Module):
 
 @torch.no_grad()
 def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> nn.Conv2d:
-    """A copy of a 3 x 3 convolution that does the work of the batch norm after it, as in eval mode, too."""
-    result = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1)
-    weight, bias = conv.weight.cpu().double(), conv.bias.cpu().double()  # type: ignore[union-attr]
+    """A copy of a convolution that does the work of the batch norm after it, as in eval mode, too."""
+    # The copy is made whole and keeps stride, groups and whatever else a subclass has.
+    result = copy.deepcopy(conv).cpu()
+    if result.bias is None:
+        result.bias = nn.Parameter(torch.zeros(conv.out_channels))
     if norm is not None:
         mean, variance = norm.running_mean.cpu().double(), norm.running_var.cpu().double()  # type: ignore[union-attr]
         scale = norm.weight.cpu().double() / torch.sqrt(variance + norm.eps)
-        weight = weight * scale.view(-1, 1, 1, 1)
-        bias = (bias - mean) * scale + norm.bias.cpu().double()
-    result.weight.copy_(weight)
-    result.bias.copy_(bias)  # type: ignore[union-attr]
+        weight, bias = result.weight.double(), result.bias.double()
+        result.weight.copy_(weight * scale.view(-1, 1, 1, 1))
+        result.bias.copy_((bias - mean) * scale + norm.bias.cpu().double())
     return result

@@ -69,7 +69,8 @@ def write_track_report(
                 [i, j, round(weight / strongest, 3)]
                 for i, j, weight in header.skeleton
                 if weight >= DrawStyle.min_edge_weight * strongest
-            ],
+            ]
+            + [[len(header.keypoints) + i, len(header.keypoints) + j, 1] for i, j in header.joints_skeleton],
             "marks": [[start, end] for start, end, _ in marks],
         },
     )

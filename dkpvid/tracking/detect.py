@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -42,24 +43,31 @@ class Detector:
         device: Where to run it.
         precision: 32, bf16 or auto; see `dkpvid.devices.inference_dtype`.
         runtime: torch, onnx or auto; see `dkpvid.tracking.runtimes.make_runtime`.
+        with_joints: Also find the joints that the model was taught by name, if any, after its keypoints.
 
     Raises:
         UsageError: the runtime is not installed, or cannot run there.
     """
 
     def __init__(
-        self, weights: Weights, device: torch.device, precision: str = "32", runtime: str = "torch"
+        self,
+        weights: Weights,
+        device: torch.device,
+        precision: str = "32",
+        runtime: str = "torch",
+        *,
+        with_joints: bool = False,
     ) -> None:
         self.image_size = weights.config.image_size
-        self.num_keypoints = weights.config.num_keypoints
+        self.num_points = weights.config.num_keypoints + (len(weights.config.joints) if with_joints else 0)
         self.runtime = make_runtime(weights.detector, device, precision, runtime)
 
     def __call__(
         self, images: UInt8[ndarray, "batch size size 3"]
-    ) -> tuple[Float[ndarray, "batch keypoint 2"], Float[ndarray, "batch keypoint 3"]]:
-        """Keypoints in model space, and their heatmaps' (xx, xy, yy) covariance in squared model units."""
-        keypoints, covariance = self.runtime(images)
-        return keypoints.astype(np.float64), covariance.astype(np.float64)
+    ) -> tuple[Float[ndarray, "batch point 2"], Float[ndarray, "batch point 3"]]:
+        """Points in model space, and their heatmaps' (xx, xy, yy) covariance in squared model units."""
+        points, covariance = (part[:, : self.num_points] for part in self.runtime(images))
+        return points.astype(np.float64), covariance.astype(np.float64)
 
 
 class _View(NamedTuple):
@@ -115,8 +123,8 @@ def detect(
 def _detect_batch(detector: Detector, batch: list[_View], min_confidence: float) -> Track:
     rows = np.array([[view.area.x, view.area.y, view.area.width, view.area.height] for view in batch])
     looked_at = [row for row, view in enumerate(batch) if view.square is not None]
-    xy = np.full((len(batch), detector.num_keypoints, 2), np.nan)
-    covariance = np.full((len(batch), detector.num_keypoints, 3), np.nan)
+    xy = np.full((len(batch), detector.num_points, 2), np.nan)
+    covariance = np.full((len(batch), detector.num_points, 3), np.nan)
     if looked_at:
         keypoints, spread = detector(np.stack([view.square for view in batch if view.square is not None]))
         scale = pixels_per_unit(rows[looked_at], detector.image_size)
@@ -155,3 +163,12 @@ def confidence_from_covariance(
     variance = (covariance[..., 0] + covariance[..., 2]) / 2
     confidence = 1 - np.exp(-radius_squared / (2 * np.maximum(variance, 1e-12)))
     return np.asarray(np.nan_to_num(confidence, nan=0.0))
+
+
+def rate_filled(track: Track, region: Regions) -> Track:
+    """Where the smoother bridged a missing detection, its covariance tells how far that is to be trusted."""
+    if track.raw_xy is None:
+        return track
+    is_filled = np.isnan(track.raw_xy).any(axis=2) & np.isfinite(track.xy).all(axis=2)
+    filled_confidence = confidence_from_covariance(track.covariance, region)
+    return replace(track, confidence=np.where(is_filled, filled_confidence, track.confidence))

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,34 @@ FORMAT = "dkpvid-joints/1"
 PENALTIES = tuple(10.0**power for power in range(-6, 2))
 """Ridge penalties to choose from, as multiples of the keypoints' mean variance."""
 INNER_FOLDS = 4
+
+
+LIMBS = (
+    *(("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "right_eye")),
+    *(("left_eye", "left_ear"), ("right_eye", "right_ear")),
+    *(("left_ear", "left_shoulder"), ("right_ear", "right_shoulder"), ("left_shoulder", "right_shoulder")),
+    *(("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist")),
+    *(("right_shoulder", "right_elbow"), ("right_elbow", "right_wrist")),
+    *(("left_shoulder", "left_hip"), ("right_shoulder", "right_hip"), ("left_hip", "right_hip")),
+    *(("left_hip", "left_knee"), ("left_knee", "left_ankle")),
+    *(("right_hip", "right_knee"), ("right_knee", "right_ankle")),
+)
+"""What is joined in a person, by the names of COCO's joints; https://cocodataset.org/#keypoints-2017"""
+
+
+def plain_name(name: str) -> str:
+    """The same for all ways of writing a joint's name: left_wrist, Left Wrist, left-wrist."""
+    return re.sub(r"[ -]", "_", name.lower())
+
+
+def limbs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """The pairs of joints that `LIMBS` joins, however their names are written.
+
+    >>> limbs(["Left Wrist", "nose", "left-elbow"])
+    ((2, 0),)
+    """
+    position = {plain_name(name): number for number, name in enumerate(names)}
+    return tuple((position[a], position[b]) for a, b in LIMBS if a in position and b in position)
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,9 +64,11 @@ class AnnotatedVideo(TrackSink):
         self._trail_seconds = style.trail_seconds if style.trail else 0.0
         self._recent: Track | None = None
         self._annotator = Annotator(header.keypoints, header.skeleton, info.width, info.height, style)
-        # Joints have names worth reading, and no learned edges.
-        joint_style = DrawStyle(points=True, skeleton=False, labels=True)
-        self._joint_annotator = Annotator(header.joints, (), info.width, info.height, joint_style)
+        self._draws_joints = style.joints
+        # Where no limbs say what they are, joints have names worth reading.
+        joint_style = DrawStyle(labels=style.labels or not header.joints_skeleton)
+        limbs = [(i, j, 1.0) for i, j in header.joints_skeleton]
+        self._joint_annotator = Annotator(header.joints, limbs, info.width, info.height, joint_style)
         sound = sound if sound and sound.is_file() else None
         if info.has_audio and sound is None:
             self.audio_note = f"{info.path}: sound left out, since it is copied from files only"
@@ -108,7 +110,7 @@ class AnnotatedVideo(TrackSink):
             VideoError: the file cannot be written.
         """
         image = self._annotator.draw(frame.image, track, position)
-        if track.joints is not None:
+        if track.joints is not None and self._draws_joints:
             image = self._joint_annotator.draw(image, track.joints, position)
         self._writer.write(image, frame.time_seconds)
 

@@ -1,6 +1,7 @@
 """What runs the detector: PyTorch on any device, or ONNX Runtime on the CPU."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 
 import torch
@@ -8,19 +9,19 @@ from numpy import ndarray
 
 from dkpvid.devices import inference_dtype
 from dkpvid.errors import UsageError
-from dkpvid.models.detector import KeypointDetector
-from dkpvid.models.fused import FusedDetector
+from dkpvid.models.fused import FusedNetwork
+from dkpvid.models.networks import Detector, fuse
 from dkpvid.shapes import Float, UInt8
 
-Keypoints = Float[ndarray, "batch keypoint 2"]
-Covariance = Float[ndarray, "batch keypoint 3"]
+Points = Float[ndarray, "batch point 2"]
+Covariance = Float[ndarray, "batch point 3"]
 Runtime = Callable[[ndarray], tuple[ndarray, ndarray]]
-"""From uint8 [batch, size, size, 3] RGB to float32 keypoints in model space, and their heatmaps' (xx, xy, yy)
-covariance in squared model units."""
+"""From uint8 [batch, size, size, 3] RGB to float32 points in model space, keypoints and then joints of
+their own, and their heatmaps' (xx, xy, yy) covariance in squared model units."""
 
 
 def make_runtime(
-    detector: KeypointDetector, device: torch.device, precision: str = "32", name: str = "torch"
+    detector: Detector, device: torch.device, precision: str = "32", name: str = "torch"
 ) -> Runtime:
     """Make a trained detector ready for images.
 
@@ -40,10 +41,12 @@ def make_runtime(
                 f"runtime onnx runs on the CPU, not on {device}; use --device cpu or --runtime torch"
             )
         require_onnx("runtime onnx")
-    is_auto_onnx = name == "auto" and device.type == "cpu" and dtype == torch.float32 and has_onnx()
-    network = FusedDetector(detector)
-    if name == "onnx" or is_auto_onnx:
+    network = fuse(detector)
+    if name == "onnx":
         return OnnxRuntime(network)
+    if name == "auto" and device.type == "cpu" and dtype == torch.float32 and has_onnx():
+        with suppress(UsageError):  # a backbone that cannot be written as ONNX
+            return OnnxRuntime(network)
     return TorchRuntime(network, device, dtype)
 
 
@@ -56,15 +59,15 @@ class TorchRuntime:
         dtype: Of weights and activations; heatmaps are float32 always.
     """
 
-    def __init__(self, network: FusedDetector, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, network: FusedNetwork, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
         self.network = network.to(device, dtype)
 
     @torch.inference_mode()
-    def __call__(self, images: UInt8[ndarray, "batch size size 3"]) -> tuple[Keypoints, Covariance]:
+    def __call__(self, images: UInt8[ndarray, "batch size size 3"]) -> tuple[Points, Covariance]:
         """See `Runtime`."""
-        keypoints, covariance = self.network(torch.from_numpy(images).to(self.device))
-        return keypoints.cpu().numpy(), covariance.cpu().numpy()
+        points, covariance = self.network(torch.from_numpy(images).to(self.device))
+        return points.cpu().numpy(), covariance.cpu().numpy()
 
 
 class OnnxRuntime:
@@ -74,24 +77,24 @@ class OnnxRuntime:
         network: What to run.
     """
 
-    def __init__(self, network: FusedDetector) -> None:
+    def __init__(self, network: FusedNetwork) -> None:
         import onnxruntime
 
-        from dkpvid.models.onnx_graph import DetectorGraph
+        from dkpvid.models.onnx_detector import DetectorGraph
 
         graph = DetectorGraph(network)
-        graph.add_output("keypoints", graph.keypoints, graph.num_keypoints, 2)
-        graph.add_output("covariance", graph.covariance, graph.num_keypoints, 3)
+        graph.add_output("points", graph.points, graph.num_points, 2)
+        graph.add_output("covariance", graph.covariance, graph.num_points, 3)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         self.session = onnxruntime.InferenceSession(
             graph.model().SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    def __call__(self, images: UInt8[ndarray, "batch size size 3"]) -> tuple[Keypoints, Covariance]:
+    def __call__(self, images: UInt8[ndarray, "batch size size 3"]) -> tuple[Points, Covariance]:
         """See `Runtime`."""
-        keypoints, covariance = self.session.run(None, {"images": images})
-        return keypoints, covariance
+        points, covariance = self.session.run(None, {"images": images})
+        return points, covariance
 
 
 def has_onnx() -> bool:

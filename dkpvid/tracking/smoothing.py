@@ -8,6 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from dkpvid.config import SmoothingConfig
+from dkpvid.coordinates import Region
 from dkpvid.shapes import Float
 from dkpvid.structures import Track
 from dkpvid.tracking.kalman import KalmanSmoother, lag
@@ -107,6 +108,16 @@ def kept_back(config: SmoothingConfig, fps: float | None = None) -> int:
             return 2 * round(MEDIAN_HALF_WINDOW * config.strength)
         case _:
             return 0
+
+
+def region_scale(first: Track, area: Region) -> float:
+    """What a smoother measures lengths by: the region's longer side, in its first frame when it moves.
+
+    It is fixed, as a length of the subject is: a window that grows with an outstretched arm makes nobody
+    faster.
+    """
+    size = [area.width, area.height] if first.region is None else first.region[0, 2:]
+    return float(max(size))
 
 
 class _Unsmoothed:

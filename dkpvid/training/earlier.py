@@ -13,7 +13,7 @@ from dkpvid.files import parse_json
 # what a run that broke down is rescued with.
 RESUMABLE_CHANGES = frozenset(
     (
-        *("data", "run", "device", "workers", "decoder", "perceptual_weights"),
+        *("data", "run", "device", "workers", "decoder", "perceptual_weights", "backbone_weights"),
         *("steps", "log_every", "checkpoint_every", "preview_every"),
         *("learning_rate", "precision"),
         *("devices", "nodes", "strategy", "keep", "deterministic"),

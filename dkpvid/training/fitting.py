@@ -19,6 +19,9 @@ from dkpvid.devices import autocast, precision_remarks
 from dkpvid.downloads import VGG16, fetch
 from dkpvid.errors import TrainingError, UsageError
 from dkpvid.models.autolink import AutoLink, Reconstruction
+from dkpvid.models.backbone import BackboneDetector
+from dkpvid.models.imagenet import load_imagenet
+from dkpvid.models.networks import Detector
 from dkpvid.models.perceptual import MobileNetV1Features, Vgg16Features
 from dkpvid.shapes import Float, Int, UInt8
 from dkpvid.training.augment import augment
@@ -107,6 +110,7 @@ def fit(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     first_step = processes.first(run.load, model, optimizer)
+    prepare_backbone(model.detector, config, processes, is_new=first_step == 0)
     processes.first(run.record_environment, first_step, frames.digest, str(device), processes.count)
     for remark in [*precision_remarks(device, config.precision), *run.remarks]:
         callbacks.on_remark(remark)
@@ -148,6 +152,19 @@ def fit(
         if is_stopping:
             return step
     return config.steps
+
+
+def prepare_backbone(detector: Detector, config: TrainConfig, processes: Processes, *, is_new: bool) -> None:
+    """Give a new run's backbone of timm what it knows from ImageNet, and freeze its early stages.
+
+    Raises:
+        WeightsError: the first process cannot have or read the weights.
+    """
+    if not isinstance(detector, BackboneDetector):
+        return
+    if is_new:
+        processes.first(load_imagenet, detector.backbone, config.model.backbone, config.backbone_weights)
+    detector.freeze(config.freeze_stages)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

@@ -62,7 +62,7 @@ def test_joints_are_those_that_the_network_finds(taught: Path, clip: Path, tmp_p
     assert found["joints"] == list(JOINTS) and found["joints_skeleton"] == [[0, 1]]
     assert found["keypoints"] == ["kp0", "kp1", "kp2", "kp3"]
     with VideoReader(clip) as reader:
-        image = to_square(next(iter(reader)).image, 64)
+        image = to_square(next(iter(reader)).image, 64).copy()
     with torch.no_grad():
         wanted = load_weights(taught).detector(torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1)
     frame = found["frames"][0]

@@ -67,7 +67,7 @@ def test_forward_is_its_definition(image_size: int) -> None:
 
 
 # Same padding and hard activations; skip connections and max pooling; squeeze and excite.
-NETWORKS = ["timm:tf_efficientnet_lite0", "timm:test_resnet", "timm:mobilenetv3_small_050", SMALL]
+NETWORKS = ["timm:tf_efficientnet_lite0", "timm:resnet18", "timm:mobilenetv3_small_050", SMALL]
 
 
 @pytest.mark.parametrize("backbone", NETWORKS)

@@ -12,7 +12,7 @@ from dkpvid.config import ModelConfig
 from dkpvid.errors import UsageError
 from dkpvid.models.detector import KeypointDetector
 from dkpvid.models.fused import FusedDetector
-from dkpvid.models.onnx_graph import DetectorGraph
+from dkpvid.models.onnx_detector import DetectorGraph
 from dkpvid.tracking import runtimes
 from dkpvid.tracking.runtimes import OnnxRuntime, TorchRuntime, make_runtime
 from tests.filled import filled_detector
@@ -54,7 +54,7 @@ def test_onnx_is_as_sure_of_sharp_heatmaps(images: ndarray) -> None:
 
 def test_the_graph_is_valid_and_takes_any_batch(detector: KeypointDetector) -> None:
     graph = DetectorGraph(FusedDetector(detector))
-    graph.add_output("keypoints", graph.keypoints, 6, 2)
+    graph.add_output("keypoints", graph.points, 6, 2)
     model = graph.model()
     onnx.checker.check_model(model, full_check=True)
     (images,) = model.graph.input

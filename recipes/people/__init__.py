@@ -1,0 +1,1 @@
+"""Rendered people with exact depth and joints: bodies, clothes, scenes, pictures. Run `people.render`."""

@@ -1,0 +1,1 @@
+"""Who stands there, and how: bodies, motion, poses."""

@@ -1,0 +1,1 @@
+"""What they wear: meshes that follow a body, cut and dyed."""

@@ -105,7 +105,7 @@ def _shortest_edges(
 
 
 def _turned_over(face: ndarray, position: ndarray, target: ndarray) -> Int[ndarray, " some"]:
-    """Vertices whose move would turn one of their triangles over."""
+    """Vertices whose move would turn one of their triangles over, or leave nothing of it."""
     turned = []
     corners = position[face]
     before = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -116,7 +116,7 @@ def _turned_over(face: ndarray, position: ndarray, target: ndarray) -> Int[ndarr
         moved[:, corner] = position[goal]
         after = np.cross(moved[:, 1] - moved[:, 0], moved[:, 2] - moved[:, 0])
         limit = LEAST_COSINE * np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-        turned.append(face[stays & ((before * after).sum(1) < limit), corner])
+        turned.append(face[stays & ((before * after).sum(1) <= limit), corner])
     return np.concatenate(turned)
 
 

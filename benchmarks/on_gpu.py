@@ -7,9 +7,8 @@ RESULTS/JOB.part.txt as it comes, which becomes JOB.txt when it is done; a train
 it. When the time is up the job at work is asked to stop, which saves a training. The same call again, with
 both folders as they were left, goes on: what is done is not done again.
 
-No network and no video library are needed there. WORK holds `set/`, made elsewhere by
-`python -m recipes.default_weights prepare DATA WORK --size gpu`; DKPVID_PERCEPTUAL_WEIGHTS names the
-perceptual network's file.
+No network and no video library are needed there. WORK holds `set/train/` and `backgrounds.npy`, made elsewhere by
+`python -m recipes.default_weights render ASSETS WORK`; the trainings need the package of the extra `lite0`.
 """
 
 import os
@@ -25,18 +24,20 @@ import typer
 
 STOPPING_SECONDS = 20
 WEIGHTS = "model.safetensors"
-NEEDS = {"student": "teacher"}
+NEEDS = {"student": "joints", "joints": "teacher"}
 JOBS: dict[str, tuple[str, ...]] = {
     "depth_maps": ("benchmarks.depth_maps", "--device", "cuda"),
     "inference": (
         "benchmarks.inference",
-        *(f"WORK/set/train/figure_{number:03d}.jpg" for number in range(20)),
+        *(f"WORK/set/train/{number:05d}.jpg" for number in range(20)),
         *("--device", "cuda"),
     ),
     "training_step": ("benchmarks.training_step", "--device", "cuda", "--size", "paper"),
-    "teacher": ("recipes.default_weights", "teacher", "WORK", "--size", "gpu"),
-    "student": ("recipes.default_weights", "student", "WORK", "--size", "gpu"),
-    "baseline": ("recipes.default_weights", "baseline", "WORK", "--size", "gpu"),
+    "teacher": ("recipes.default_weights", "teacher", "WORK", "--device", "cuda"),
+    **{
+        job: ("recipes.default_weights", job, "WORK", "--device", "cuda", "--workers", "14")
+        for job in ("joints", "student")
+    },
 }
 
 

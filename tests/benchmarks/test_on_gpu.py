@@ -22,7 +22,7 @@ SCRIPTS = {
     "from recipes import default_weights\n"
     "from pathlib import Path\n"
     "default_weights.sys.executable = str(Path(__file__).parent / 'training')\n"
-    "default_weights.dkpvid(sys.argv[1])",
+    "default_weights.run('training', sys.argv[1])",
     "training": f"#!{sys.executable}\n"
     "import sys, time, pathlib\n"
     "run = pathlib.Path(sys.argv[-1]) / 'long'\n"

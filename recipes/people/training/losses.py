@@ -35,7 +35,7 @@ def joint_losses(
 ) -> JointLosses:
     """How well heatmaps show joints whose places are known."""
     log_heatmaps = logits.flatten(2).log_softmax(dim=2)
-    cells = torch.arange(HEATMAP_SIZE)
+    cells = torch.arange(HEATMAP_SIZE, device=joints.device)
     offset = (cells - (joints[..., None] + 1) / 2 * (HEATMAP_SIZE - 1)) / TARGET_SPREAD
     across, down = torch.exp(-offset.square() / 2).unbind(dim=2)
     target = (down[..., :, None] * across[..., None, :]).flatten(2)

@@ -17,6 +17,7 @@ import torch
 import typer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 from dkpvid.checkpoint import load_weights, save_weights
 from dkpvid.config import ModelConfig
@@ -58,6 +59,20 @@ class Schedule:
         return self.learning_rate * min(1.0, (step + 1) / WARM_UP, (self.steps - step) / self.falling)
 
 
+class CropBatches(Dataset[Crops]):
+    """The batch of each step, which depends on the seed and the step alone, whoever makes it."""
+
+    def __init__(
+        self, strips: RenderedStrips, backgrounds: np.ndarray, config: CropConfig, batch_size: int, seed: int
+    ) -> None:
+        self._draw_from = strips, backgrounds, batch_size, config
+        self._seed = seed
+
+    def __getitem__(self, step: int) -> Crops:
+        rng = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        return random_crops(*self._draw_from, rng)
+
+
 class Student(nn.Module):
     """The detector, and beside it silhouette and depth, which only training needs."""
 
@@ -79,34 +94,63 @@ def fit(
     backgrounds: np.ndarray,
     schedule: Schedule,
     run: Path,
+    *,
     seed: int = 0,
     save_every: int = 500,
+    workers: int = 0,
+    device: str = "cpu",
 ) -> None:
-    """Train until the schedule ends, or go on where a run was stopped; weights are averaged over time."""
+    """Train until the schedule ends, or go on where a run was stopped; weights are averaged over time.
+
+    Ctrl-C saves the state first.
+
+    Args:
+        student: What to train.
+        teacher: Frozen, on the same device; None learns joints alone.
+        strips: Rendered people; those that come while it trains are taken up, if there are no workers.
+        backgrounds: Empty places, RGB bytes [place, 3, side, side].
+        schedule: How long, and at which rate.
+        run: Folder of the state, which is read if it is there.
+        seed: Of the crops.
+        save_every: Steps between two states.
+        workers: Processes that make crops; 0 = this one.
+        device: Where to train.
+    """
+    student.to(device)
     average = copy.deepcopy(student).requires_grad_(False)
     optimizer = torch.optim.AdamW(student.parameters(), lr=schedule.learning_rate, weight_decay=1e-2)
     first = _resume(run, student, average, optimizer)
     student.to(memory_format=torch.channels_last).train()
+    batches = CropBatches(strips, backgrounds, CropConfig(), schedule.batch_size, seed)
+    steps = range(first, schedule.steps)
+    loader = DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers)
     started = time.perf_counter()
-    for step in range(first, schedule.steps):
-        rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
-        crops = random_crops(strips, backgrounds, schedule.batch_size, CropConfig(), rng)
-        losses = compute_losses(student, teacher, crops)
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
-        nn.utils.clip_grad_norm_(student.parameters(), 5.0)
-        optimizer.step()
-        _follow(average, student, 0.99)
-        done = step + 1
-        if done % 100 == 0 or done == schedule.steps:
-            rate = schedule.batch_size * (done - first) / (time.perf_counter() - started)
-            parts = " ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
-            print(f"{done}/{schedule.steps} {parts} ({strips.count} frames, {rate:.1f} a second)", flush=True)
-            strips.read_new(limit=40)
-        if done % save_every == 0 or done == schedule.steps:
-            _save(run, done, student, average, optimizer)
+    done = first
+    try:
+        for step, crops in zip(steps, loader, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate(step)
+            crops = Crops(*(part.to(device) for part in crops))
+            losses = compute_losses(student, teacher, crops)
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(losses.values())).sum().backward()
+            nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+            optimizer.step()
+            _follow(average, student, 0.99)
+            done = step + 1
+            if done % 100 == 0 or done == schedule.steps:
+                rate = schedule.batch_size * (done - first) / (time.perf_counter() - started)
+                parts = " ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
+                print(
+                    f"{done}/{schedule.steps} {parts} ({strips.count} frames, {rate:.1f} a second)",
+                    flush=True,
+                )
+                strips.read_new(limit=40)
+            if done % save_every == 0 or done == schedule.steps:
+                _save(run, done, student, average, optimizer)
+    except KeyboardInterrupt:
+        _save(run, done, student, average, optimizer)
+        raise
 
 
 def compute_losses(student: Student, teacher: Detector | None, crops: Crops) -> dict[str, Tensor]:
@@ -157,7 +201,7 @@ def _resume(run: Path, student: Student, average: Student, optimizer: torch.opti
     path = run / "state.pt"
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     student.load_state_dict(state["student"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
@@ -169,7 +213,7 @@ def start_from(student: Student, path: Path) -> None:
 
     Its joints are ours; its keypoints may be fewer.
     """
-    tensors = torch.load(path, weights_only=True)["average"]
+    tensors = torch.load(path, weights_only=True, map_location="cpu")["average"]
     own = student.state_dict()
     for name, value in tensors.items():
         if name.startswith("detector.head."):
@@ -186,10 +230,12 @@ def main(
     teacher: Annotated[Path | None, typer.Option(help="Weights of the depth teacher.")] = None,
     start: Annotated[Path | None, typer.Option(help="state.pt of another run to start from.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 30_000,
-    falling: Annotated[int, typer.Option(min=1, help="Last steps, in which the rate falls.")] = 6000,
+    falling: Annotated[int, typer.Option(min=1, help="Last steps, in which the rate falls.")] = 12_000,
     learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
     capacity: Annotated[int, typer.Option(help="Frames to hold in memory.")] = 60_000,
     seed: int = 0,
+    device: str = "cpu",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make crops; 0 = this one.")] = 0,
 ) -> None:
     """Train the student, and write RUN/model.safetensors."""
     torch.manual_seed(seed)
@@ -208,11 +254,12 @@ def main(
     if start:
         start_from(student, start)
     strips = RenderedStrips(folders, capacity)
-    frozen = seen.detector.requires_grad_(False) if seen else None
+    frozen = seen.detector.requires_grad_(False).to(device) if seen else None
     schedule = Schedule(steps, falling, learning_rate)
-    fit(student, frozen, strips, np.load(backgrounds), schedule, out, seed)
-    state = torch.load(out / "state.pt", weights_only=True)
-    student.load_state_dict(state["average"])
+    places = np.load(backgrounds)
+    fit(student, frozen, strips, places, schedule, out, seed=seed, workers=workers, device=device)
+    state = torch.load(out / "state.pt", weights_only=True, map_location="cpu")
+    student.cpu().load_state_dict(state["average"])
     # The keypoints are the teacher's one by one, and so are the edges between them.
     edges = seen.edge_map if seen else EdgeMap(config)
     save_weights(out / "model.safetensors", config, student.detector.eval(), edges, half=True)

@@ -94,16 +94,26 @@ def made_worse(
     return depth ** torch.exp(0.3 * torch.randn(count, 1, 1, 1, generator=rng))
 
 
-def fit(model: AutoLink, crops: ndarray, steps: int, learning_rate: float, run: Path, seed: int = 0) -> None:
+def fit(
+    model: AutoLink,
+    crops: ndarray,
+    steps: int,
+    learning_rate: float,
+    run: Path,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+) -> None:
     """Train until `steps`, or go on where a run was stopped; the learning rate falls as half a cosine."""
-    features = Lite0Features()
+    features = Lite0Features().to(device)
+    model.to(device)
     # Not all at once: the features of thousands of crops would not fit.
-    some = torch.from_numpy(crops[:64, None]).float() / 255
+    some = torch.from_numpy(crops[:64, None]).to(device) / 255
     features.balance(as_depth_picture(some))
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-3)
     done, path = 0, run / "state.pt"
     if path.is_file():
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         done = int(state["done"])
@@ -118,7 +128,7 @@ def fit(model: AutoLink, crops: ndarray, steps: int, learning_rate: float, run: 
         depth = torch.from_numpy(crops[rows, None]).float() / 255
         is_flipped = torch.rand(BATCH, 1, 1, 1, generator=rng) < 0.5
         depth = torch.where(is_flipped, depth.flip(3), depth)
-        images = as_depth_picture(made_worse(depth, rng)).contiguous()
+        images = as_depth_picture(made_worse(depth, rng)).contiguous().to(device)
         painted = model(images, MASK_RATIO).images
         loss = perceptual_loss(features, painted, images) + (painted - images).abs().mean()
         optimizer.zero_grad(set_to_none=True)
@@ -141,6 +151,7 @@ def main(
     edge_variance: Annotated[float, typer.Option(min=0)] = 2e-3,
     capacity: Annotated[int, typer.Option(help="Frames to hold in memory.")] = 20_000,
     seed: int = 0,
+    device: str = "cpu",
 ) -> None:
     """Train the teacher, and write RUN/model.safetensors."""
     torch.manual_seed(seed)
@@ -156,7 +167,8 @@ def main(
     assert isinstance(model.detector, BackboneDetector)
     load_imagenet(model.detector.backbone, LITE0, None)
     crops = body_crops(RenderedStrips(folders, capacity), seed)
-    fit(model, crops, steps, learning_rate, out, seed)
+    fit(model, crops, steps, learning_rate, out, seed=seed, device=device)
+    model.cpu()
     save_weights(out / "model.safetensors", config, model.detector.eval(), model.edge_map)
 
 

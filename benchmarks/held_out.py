@@ -27,7 +27,7 @@ from dkpvid.evaluation.labels import read_annotations
 from dkpvid.evaluation.pictures import read_rows
 from dkpvid.evaluation.regression import regress, regress_to_mean
 from dkpvid.evaluation.track_metrics import share_on
-from dkpvid.jobs.evaluate import detect_rows, random_weights
+from dkpvid.jobs.evaluate import detect_rows, found_by_name, random_weights
 from dkpvid.tracking.detect import Detector
 from dkpvid.video.folders import look_into
 from dkpvid.video.reader import VideoReader
@@ -155,7 +155,7 @@ def main(
     runs: Annotated[list[str] | None, typer.Argument(help="Weights; none = the package's.")] = None,
     whole: Annotated[bool, typer.Option("--whole", help="Whole frames, as filmed.")] = False,
 ) -> None:
-    """Print one row a model, and one for a detector with random weights and the mean pose."""
+    """Print one row a model, with its joints by name if it has any, and random weights and the mean pose."""
     folder = take_clips(data, out, split, whole)
     annotations = read_annotations(folder, data / "human" if whole else None)
     models = [load_weights(run) for run in runs or [None]]
@@ -167,9 +167,13 @@ def main(
         f"{weights.name} {weights.sha256[:8]}": regress(places.shares, annotations, places.size, **how)
         for weights, places in zip(models, found, strict=True)
     }
+    for weights, places in zip(models[:-1], found, strict=False):
+        if (named := found_by_name(weights.config.joints, places, annotations)) is not None:
+            predicted[f"{weights.name} {weights.sha256[:8]}, joints by name"] = named
     predicted["mean pose"] = regress_to_mean(annotations, found[0].size, **how)
     shares = [np.mean(list(on_person(folder, weights).values()), axis=0) for weights in models if not whole]
-    print("| model | error | 95 % | minus the first | on the person | chance |\n" + "|---" * 6 + "|")
+    print("| model | error | median | within 10 % | 95 % | minus the first | on the person | chance |")
+    print("|---" * 8 + "|")
     first = None
     for number, (name, joints) in enumerate(predicted.items()):
         errors = relative_errors(annotations, joints)
@@ -177,7 +181,9 @@ def main(
         low, high = bootstrap_interval(errors, annotations.groups, seed=0)
         hits = [f"{share:.0f}" for share in shares[number]] if number < len(shares) else ["", ""]
         gap = difference(errors, first, annotations)
-        print(f"| {name} | {np.nanmean(errors):.1f} | {low:.1f} to {high:.1f} | {gap} | {' | '.join(hits)} |")
+        within = 100 * np.mean(errors[~np.isnan(errors)] < 10)
+        summary = f"{np.nanmean(errors):.1f} | {np.nanmedian(errors):.1f} | {within:.0f}"
+        print(f"| {name} | {summary} | {low:.1f} to {high:.1f} | {gap} | {' | '.join(hits)} |")
         with (out / f"{folder.name}.jsonl").open("a") as file:
             file.write(json.dumps({"model": name, "clips": per_clip(annotations, errors)}) + "\n")
 

@@ -7,8 +7,8 @@ RESULTS/JOB.part.txt as it comes, which becomes JOB.txt when it is done; a train
 it. When the time is up the job at work is asked to stop, which saves a training. The same call again, with
 both folders as they were left, goes on: what is done is not done again.
 
-No network and no video library are needed there. WORK holds `set/train/` and `backgrounds.npy`, made elsewhere
-by `python -m recipes.default_weights render ASSETS WORK`; the trainings need what the extra `lite0` installs.
+No network and no video library are needed there. WORK holds `set/train/` and `backgrounds.npy`, made
+elsewhere by `python -m recipes.default_weights render ASSETS WORK`; the trainings need the extra `lite0`.
 """
 
 import os

@@ -46,7 +46,8 @@ def test_strips_are_complete_and_only_depend_on_their_number(
     for number in range(2):
         depth = np.asarray(Image.open(folder / f"{number:05d}.depth.png"))
         assert depth.shape == (SIZE, 8 * SIZE)
-        truth = np.load(folder / f"{number:05d}.joints.npz")
+        with np.load(folder / f"{number:05d}.joints.npz") as file:
+            truth = dict(file)
         assert truth["joints"].shape == (8, 17, 2)
         assert truth["mask"].shape == (8, SIZE, SIZE)
         inside = ((truth["joints"] > -0.5) & (truth["joints"] < SIZE - 0.5)).all(2)

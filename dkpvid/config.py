@@ -53,30 +53,23 @@ class ModelConfig:
         # Nothing but the name of a network: timm also takes addresses to download from.
         if not re.fullmatch(r"autolink|timm:\w+(\.\w+)?", self.backbone, re.ASCII):
             raise UsageError(f"unknown backbone {self.backbone!r}; give autolink or timm:NAME")
-        self._check_image_size()
+        kind = self.backbone.partition(":")[0]
+        if self.image_size not in IMAGE_SIZES[kind]:
+            sizes = " or ".join(", ".join(map(str, IMAGE_SIZES[kind])).rsplit(", ", 1))
+            raise UsageError(f"image size must be {sizes} for {kind}, got {self.image_size}")
         for name, (low, high) in ranges.items():
             if not low <= (value := getattr(self, name)) <= high:
                 raise UsageError(f"{name.replace('_', ' ')} must be {low} to {high}, got {value}")
-        self._check_joints()
+        plain = {name for name in self.joints if re.fullmatch(r"\w[\w .-]{0,63}", name)}
+        if len(plain) != len(self.joints) or len(plain) > 256:
+            raise UsageError(
+                "joints must be at most 256 different names of letters, digits, spaces, '.' and '-', got "
+                f"{', '.join(map(repr, self.joints))}"
+            )
         if not 0 < self.edge_variance < 1:
             raise UsageError(f"edge variance must be between 0 and 1, got {self.edge_variance}")
         if not 0 < self.edge_weight_lr < float("inf"):
             raise UsageError(f"the edge weights' learning rate must be above 0, got {self.edge_weight_lr}")
-
-    def _check_image_size(self) -> None:
-        kind = self.backbone.partition(":")[0]
-        if self.image_size not in IMAGE_SIZES[kind]:
-            *sizes, last = map(str, IMAGE_SIZES[kind])
-            raise UsageError(
-                f"image size must be {', '.join(sizes)} or {last} for {kind}, got {self.image_size}"
-            )
-
-    def _check_joints(self) -> None:
-        for name in self.joints:
-            if not re.fullmatch(r"\w[\w .-]{0,63}", name):
-                raise UsageError(f"a joint's name must be letters, digits, space, '.', '-', got {name!r}")
-        if len(set(self.joints)) != len(self.joints) or len(self.joints) > 256:
-            raise UsageError(f"joints must be at most 256 different names, got {', '.join(self.joints)}")
 
 
 @dataclass(frozen=True)

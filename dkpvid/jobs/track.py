@@ -75,14 +75,9 @@ class Tracker:
         self.config = config
         self.joints = joints
         self._own_joints = weights.config.joints if own_joints and joints is None else ()
-        precision = "bf16" if config.half else "32"
-        self.detector = Detector(
-            weights,
-            choose_device(config.device),
-            precision,
-            config.runtime,
-            with_joints=bool(self._own_joints),
-        )
+        device, precision = choose_device(config.device), "bf16" if config.half else "32"
+        with_joints = bool(self._own_joints)
+        self.detector = Detector(weights, device, precision, config.runtime, with_joints=with_joints)
 
     def open(
         self, source: str | Path | Source, should_stop: Callable[[], bool] = lambda: False

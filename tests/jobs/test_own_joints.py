@@ -137,7 +137,8 @@ def test_eval_scores_them_by_name(taught: Path, tmp_path: Path, rng: np.random.G
         Image.fromarray(np.concatenate(list(frames), axis=1)).save(tmp_path / f"clip{clip}.png")
         with torch.no_grad():
             joints = detector(torch.from_numpy(frames).permute(0, 3, 1, 2) / 127.5 - 1).joints
-        xy = model_to_pixels(joints.keypoints.numpy(), Region(0, 0, 64, 64), 64) + np.array([3.0, 0.0])
+        # In these files the top-left pixel's corner is (0, 0).
+        xy = model_to_pixels(joints.keypoints.numpy(), Region(0, 0, 64, 64), 64) + 0.5 + np.array([3.0, 0.0])
         np.savez(
             tmp_path / f"clip{clip}.pose.npz",
             keypoints=np.concatenate([xy, np.ones((4, 3, 1))], axis=2).astype(np.float32),

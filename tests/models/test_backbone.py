@@ -219,7 +219,7 @@ def test_a_download_that_fails_names_the_ways_out(monkeypatch: pytest.MonkeyPatc
         ({"image_size": 96}, "image size must be 64 or 128 for autolink, got 96"),
         ({"backbone": SMALL, "head_width": 2}, "head width must be 4 to 512, got 2"),
         ({"joints": ("nose", "nose")}, "different names"),
-        ({"joints": ("no\nse",)}, "a joint's name must be"),
+        ({"joints": ("no\nse",)}, "different names of letters"),
     ],
 )
 def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None:

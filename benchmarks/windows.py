@@ -25,7 +25,8 @@ from dkpvid.coordinates import Region
 from dkpvid.structures import Frame, Track
 from dkpvid.tracking.detect import Detector, detect
 from dkpvid.tracking.joints import fit_joints, from_shares, split_folds, to_shares
-from dkpvid.tracking.windows import BODY_SHARE, follow, square
+from dkpvid.tracking.looks import BODY_SHARE, square
+from dkpvid.tracking.windows import follow
 from dkpvid.video.reader import VideoReader
 from recipes import figures
 

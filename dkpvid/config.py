@@ -224,8 +224,9 @@ class TrackConfig:
     """Frames per second, in place of the times that the source tells; None = those, and 25 for pictures."""
     stride: int = 1
     """Look at every n-th frame; the smoother fills the others."""
-    region: Region | Literal["auto"] | None = None
-    """None = the whole frame; auto = a square window that follows what moves: `dkpvid.tracking.windows`."""
+    region: Region | Literal["follow", "auto"] | None = None
+    """None = the whole frame; follow = a square window that the keypoints lead: `dkpvid.tracking.follow`;
+    auto = one that follows what moves: `dkpvid.tracking.windows`."""
     min_confidence: float = 0.0
     """Below it a keypoint counts as not observed in that frame."""
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)

@@ -15,6 +15,9 @@ TIME_ESTIMATED = "time_estimated"
 CLOCK_JUMP = "clock_jump"
 """Flag of the first frame after the file's clock started anew: how long after the one before is unknown."""
 
+RELOCATED = "relocated"
+"""Flag of the first frame after the window that follows the subject went elsewhere, as after a cut."""
+
 CORRUPT = "corrupt"
 """Flag of a frame in which the decoder filled in what is damaged."""
 
@@ -103,8 +106,8 @@ class Frame:
     time_seconds: float
     """Presentation time."""
     flags: tuple[str, ...] = ()
-    """Remarks: `TIME_ESTIMATED`, `CLOCK_JUMP`, `CORRUPT`, `resized` (to the size of the first), `reconnected`
-    (the first after a live stream was lost)."""
+    """Remarks: `TIME_ESTIMATED`, `CLOCK_JUMP`, `CORRUPT`, `RELOCATED`, `resized` (to the size of the first),
+    `reconnected` (the first after a live stream was lost)."""
     region: Region | None = None
     """The part to look at, which may reach beyond the frame; None = nobody chose one."""
 

@@ -71,7 +71,9 @@ def track(
     ] = "default",
     roi: Annotated[
         str,
-        typer.Option(help="Where to look: full, auto (follow what moves), or x,y,width,height in pixels."),
+        typer.Option(
+            help="Where to look: follow (the subject), auto (what moves), full, or x,y,width,height."
+        ),
     ] = "full",
     draw: Annotated[
         str, typer.Option(help="points, skeleton, trail, labels, joints; with commas.")

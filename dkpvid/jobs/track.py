@@ -30,7 +30,7 @@ from dkpvid.tracking.joints import JointMap, limbs
 from dkpvid.tracking.journal import Journal, check_same_frames
 from dkpvid.tracking.render import AnnotatedVideo
 from dkpvid.tracking.smoothing import Smoother, kept_back, make_smoother, region_scale
-from dkpvid.tracking.windows import LOOKAHEAD, cut_at_jumps, follow
+from dkpvid.tracking.windows import cut_at_jumps, held_back, placed
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.sources import Source, find_source
 
@@ -112,8 +112,7 @@ class Tracker:
     def frames_in_flight(self, info: VideoInfo) -> int:
         """Most frames of a video that have been decoded and whose smoothed keypoints are not known yet."""
         waiting = kept_back(self.config.smoothing, info.average_fps)
-        placed = LOOKAHEAD if self.config.region == "auto" else 0
-        return waiting + placed + self.config.batch_size + FRAMES_AHEAD
+        return waiting + held_back(self.config.region) + self.config.batch_size + FRAMES_AHEAD
 
     def header(self, info: VideoInfo, source: Source) -> TrackHeader:
         """What an output says about this video, this model and these settings."""
@@ -129,7 +128,7 @@ class Tracker:
             joints=joints,
             joints_skeleton=limbs(joints),
             region=self._region(info),
-            region_moves=self.config.region == "auto",
+            region_moves=self.config.region in ("auto", "follow"),
             fingerprint=self.fingerprint(source) if info.can_reopen else None,
         )
 
@@ -149,8 +148,7 @@ class Tracker:
             on_batch: Called with the number of frames looked at so far.
         """
         area = self._region(info) or Region(0, 0, info.width, info.height)
-        if self.config.region == "auto":
-            frames = follow(frames)
+        frames = placed(frames, self.config.region, self.detector)
         smoother: Smoother | None = None
         num_done = 0
         with closing(self._detections(frames, self._region(info), journal)) as found:

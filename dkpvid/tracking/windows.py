@@ -10,14 +10,18 @@ frame is wide: the picture is never distorted. Equal frames give equal windows, 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy import ndarray
 
 from dkpvid.coordinates import Region
 from dkpvid.shapes import Float, Int
-from dkpvid.structures import CLOCK_JUMP, Frame, Track
+from dkpvid.structures import CLOCK_JUMP, RELOCATED, Frame, Track
 from dkpvid.tracking.camera import Box
+from dkpvid.tracking.detect import Detector
+from dkpvid.tracking.follow import HELD_BACK, follow_keypoints
+from dkpvid.tracking.looks import window_around
 from dkpvid.tracking.subject import AHEAD, SubjectFinder, reduce
 
 PATH_AHEAD = 10
@@ -26,10 +30,6 @@ PATH_STD = 4.0
 """Standard deviation of that average's weights, in frames."""
 LOOKAHEAD = AHEAD[-1] + PATH_AHEAD
 """Frames held back, at most."""
-BODY_SHARE = 0.7
-"""Share of the window's side that the subject takes up."""
-LEAST_SIDE = 0.08
-"""Shortest side of a window, as a share of the frame's longer side."""
 JUMP = 0.25
 """A window that moves or grows by a larger share of its side in one frame has gone to another subject."""
 
@@ -56,27 +56,18 @@ def follow(frames: Iterable[Frame]) -> Iterator[Frame]:
         yield path.place(held.pop(0))
 
 
-def square(centre: Float[ndarray, "2"], side: float, width: int, height: int) -> Region:
-    """A square about a place, shifted into the frame on each axis on which it fits, centred on the others.
+def placed(
+    frames: Iterator[Frame], how: Region | Literal["follow", "auto"] | None, detector: Detector
+) -> Iterator[Frame]:
+    """Give each frame its own region to look at; one that is fixed, or the whole frame, is none."""
+    if how == "follow":
+        return follow_keypoints(frames, detector, detector.image_size)
+    return follow(frames) if how == "auto" else frames
 
-    Args:
-        centre: (x, y), where 0 is the left and top edge of the frame.
-        side: In pixels; kept between `LEAST_SIDE` and the frame's longer side.
-        width: Of the frame.
-        height: Of the frame.
 
-    >>> square(np.array([10.0, 300.0]), 100.0, 640, 360)
-    Region(x=0, y=250, width=100, height=100)
-    >>> square(np.array([200.0, 180.0]), 400.0, 640, 360)
-    Region(x=0, y=-20, width=400, height=400)
-    """
-    longer = max(width, height)
-    whole = round(np.clip(side, max(1.0, LEAST_SIDE * longer), longer))
-    x, y = (
-        (length - whole) // 2 if whole > length else round(np.clip(middle - whole / 2, 0, length - whole))
-        for middle, length in zip(centre.tolist(), (width, height), strict=True)
-    )
-    return Region(x, y, whole, whole)
+def held_back(how: Region | Literal["follow", "auto"] | None) -> int:
+    """Most frames that `placed` holds back."""
+    return {"follow": HELD_BACK, "auto": LOOKAHEAD}.get(str(how), 0)
 
 
 def cut_at_jumps(pieces: Iterable[Track]) -> Iterator[tuple[Track, bool]]:
@@ -90,7 +81,7 @@ def cut_at_jumps(pieces: Iterable[Track]) -> Iterator[tuple[Track, bool]]:
     """
     last: Int[ndarray, "1 4"] | None = None
     for piece in pieces:
-        starts = [row for row, flags in enumerate(piece.flags) if CLOCK_JUMP in flags]
+        starts = [row for row, flags in enumerate(piece.flags) if {CLOCK_JUMP, RELOCATED} & {*flags}]
         if piece.region is not None:
             regions = piece.region if last is None else np.concatenate([last, piece.region])
             starts += [row - len(regions) + len(piece) for row in _jumps(regions.astype(float))]
@@ -139,8 +130,8 @@ class _Path:
             self._turn -= 1
         if box is None:
             return replace(frame, region=Region(0, 0, width, height))
-        side = float((self._pixel * box.size).max()) / BODY_SHARE
-        return replace(frame, region=square(self._pixel * box.centre, side, width, height))
+        box = Box(self._pixel * box.low, self._pixel * box.high)
+        return replace(frame, region=window_around(box, width, height))
 
     def _find(self) -> None:
         seen, box = self._finder.find()

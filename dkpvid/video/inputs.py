@@ -90,8 +90,8 @@ def _videos_in(folder: Path, recursive: bool, on_remark: Callable[[str], None]) 
     return [find_source(video) for video in videos]
 
 
-def parse_region(text: str) -> Region | Literal["auto"] | None:
-    """Read `full` (None), `auto` or `x,y,width,height` in pixels of the upright frame.
+def parse_region(text: str) -> Region | Literal["follow", "auto"] | None:
+    """Read `full` (None), `follow`, `auto` or `x,y,width,height` in pixels of the upright frame.
 
     Raises:
         UsageError: it is none of them.
@@ -101,12 +101,14 @@ def parse_region(text: str) -> Region | Literal["auto"] | None:
     """
     if text == "full":
         return None
-    if text == "auto":
-        return "auto"
+    if text in ("follow", "auto"):
+        return "follow" if text == "follow" else "auto"
     try:
         x, y, width, height = (int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"unknown region {text!r}; give full, auto, or x,y,width,height in pixels") from None
+        raise UsageError(
+            f"unknown region {text!r}; give follow, auto, full, or x,y,width,height in pixels"
+        ) from None
     if width < 1 or height < 1:
         raise UsageError(f"region {text} is empty; width and height must be at least 1")
     return Region(x, y, width, height)

@@ -84,6 +84,17 @@ def test_an_interrupted_run_goes_on(
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_a_window_that_keypoints_lead_goes_on(clip: Path, tmp_path: Path, track: Track) -> None:
+    settings = ("--roi", "follow", "--format", "jsonl", "--no-video")
+    assert track(clip, "-o", tmp_path / "whole", *settings).exit_code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1)
+        assert track(clip, "-o", tmp_path / "out", *settings).exit_code == 130
+    again = track(clip, "-o", tmp_path / "out", *settings, "--resume")
+    assert again.exit_code == 0, again.stderr
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_other_settings_begin_anew(clip: Path, tmp_path: Path, track: Track, looked_at: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 2)

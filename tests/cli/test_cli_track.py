@@ -381,7 +381,7 @@ def test_keypoints_survive_a_failed_drawing(clip: Path, out: Path, track: Track)
         (["--format", ""], "unknown format ''"),
         (["--smooth", "magic"], "unknown smoothing 'magic'; choose one of kalman, one-euro,"),
         (["--smooth-strength", "0"], "smoothing strength must be above 0"),
-        (["--roi", "1,2,3"], "unknown region '1,2,3'; give full, auto, or x,y,width,height"),
+        (["--roi", "1,2,3"], "unknown region '1,2,3'; give follow, auto, full, or x,y,width,height"),
         (["--roi", "1,2,0,5"], "region 1,2,0,5 is empty"),
         (["--roi", "500,0,5,5"], "lies outside the 96x64 frame"),
         (["--draw", "points,halo"], "cannot draw 'halo'; choose from points,skeleton,trail,labels"),

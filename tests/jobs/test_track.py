@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from dkpvid.formats.schema import TrackHeader, json_schema
 from dkpvid.jobs.track import Tracker, track_video
 from dkpvid.structures import LostPacket, Track
 from dkpvid.tracking.detect import confidence_from_covariance
+from dkpvid.tracking.follow import follow_keypoints
 from dkpvid.tracking.joints import JointMap
 from dkpvid.tracking.runtimes import OnnxRuntime, TorchRuntime
 from dkpvid.tracking.windows import follow
@@ -208,14 +210,20 @@ def test_joints_come_next_to_the_keypoints(tmp_path: Path, tiny_weights: Path) -
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
+@pytest.mark.parametrize("region", ["auto", "follow"])
 def test_a_window_that_follows_the_dot(
-    tmp_path: Path, tiny_weights: Path, clip: Path, batch_size: int
+    tmp_path: Path, tiny_weights: Path, clip: Path, batch_size: int, region: Literal["auto", "follow"]
 ) -> None:
-    config = TrackConfig(device="cpu", region="auto", batch_size=batch_size)
+    config = TrackConfig(device="cpu", region=region, batch_size=batch_size)
     path = tmp_path / "clip.dkp.json"
-    tracked = track_video(clip, tracker(tiny_weights, config), lambda header: [JsonDocument(path, header)])
+    made = tracker(tiny_weights, config)
+    tracked = track_video(clip, made, lambda header: [JsonDocument(path, header)])
     with VideoReader(clip) as reader:
-        expected = [frame.region for frame in follow(reader)]
+        if region == "auto":
+            placed = follow(reader)
+        else:
+            placed = follow_keypoints(reader, made.detector, made.detector.image_size)
+        expected = [frame.region for frame in placed]
     document = json.loads(path.read_text())
     Draft202012Validator(json_schema()).validate(document)
     assert (document["region"], document["region_moves"]) == (None, True)

@@ -11,7 +11,8 @@ from scipy.ndimage import zoom
 
 from dkpvid.coordinates import Region
 from dkpvid.structures import Frame, Track
-from dkpvid.tracking.windows import LOOKAHEAD, cut_at_jumps, follow, square
+from dkpvid.tracking.looks import square
+from dkpvid.tracking.windows import LOOKAHEAD, cut_at_jumps, follow
 
 WIDTH, HEIGHT = 480, 270
 BODY = (24, 60)  # width and height of the figure
@@ -216,6 +217,21 @@ def test_smoothing_starts_anew_where_the_window_jumps(cuts: list[int]) -> None:
     np.testing.assert_array_equal(np.concatenate([piece.index for piece, _ in found]), np.arange(9))
     fixed = [replace(piece, region=None) for piece in pieces]
     assert [is_start for _, is_start in cut_at_jumps(fixed)] == [False] * len(fixed)
+
+
+def test_a_track_is_cut_where_its_window_was_relocated(rng: np.random.Generator) -> None:
+    flags = tuple(("relocated",) if row == 4 else () for row in range(9))
+    track = Track(
+        index=np.arange(9),
+        time_seconds=np.arange(9) / 25,
+        xy=rng.uniform(0, 100, (9, 2, 2)),
+        confidence=np.ones((9, 2)),
+        covariance=np.ones((9, 2, 3)),
+        region=np.tile([0, 0, 100, 100], (9, 1)),
+        flags=flags,
+    )
+    found = list(cut_at_jumps([track[:3], track[3:]]))
+    assert [int(piece.index[0]) for piece, is_start in found if is_start] == [4]
 
 
 def test_a_window_is_inside_the_frame_where_it_fits() -> None:

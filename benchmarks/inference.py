@@ -1,13 +1,16 @@
 """Frames per second of the detector: `python -m benchmarks.inference [VIDEO ...]`.
 
-For the reference implementation's network (128 pixels, 16 keypoints, random weights) and for the weights of
-the package (64 pixels): the reference in eager PyTorch, our training network in eval mode, and
-what `track` runs, besides what was tried and not kept: int8, and a smaller input. Ways take turns, batch by
-batch, with a large matrix product among them that tells what the processor can do: other work on the machine
-meets all alike. Frames/s are by the median time, the share of that peak is by the least. Before that, how far
-each way moves keypoints of the videos (int8 is calibrated on other frames of them).
+For the reference implementation's network (128 pixels, 16 keypoints, random weights), the reference in eager
+PyTorch; for that and for the weights of the package, the training network in eval mode and what `track` runs,
+besides int8, which was tried and not kept. Ways take turns, batch by batch, with a large matrix product among
+them that tells what the processor can do: other work on the machine meets all alike. Frames/s are by the
+median time, the share of that peak is by the least. Before that, how far each way moves the points of the
+videos (int8 is calibrated on other frames of them).
 
-    --device cuda    PyTorch only; on a GPU nothing of this has been run yet
+    --device cuda        PyTorch only; on a GPU nothing of this has been run yet
+    --busy               one thread, by the processor time of this process: for a machine that does other work
+    --landmarks FILE...  networks that take turns with those at batch 1, such as the pose_landmark_*.tflite of
+                         MediaPipe (npm package @mediapipe/pose); needs ai-edge-litert
 """
 
 import argparse
@@ -15,12 +18,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import torch
 from numpy import ndarray
-from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,7 +30,7 @@ from benchmarks.reference_autolink import Detector as ReferenceDetector
 from dkpvid.checkpoint import load_weights
 from dkpvid.config import ModelConfig
 from dkpvid.models.detector import KeypointDetector
-from dkpvid.models.fused import FusedDetector
+from dkpvid.models.networks import Detector, fuse
 from dkpvid.tracking.runtimes import TorchRuntime, make_runtime
 from dkpvid.video.reader import VideoReader
 from dkpvid.video.resize import to_square
@@ -37,7 +39,6 @@ Way = Callable[[ndarray], ndarray]
 """From uint8 [batch, size, size, 3] RGB to keypoints [batch, keypoint, 2], (x, y) in [-1, 1]."""
 
 DEMO = Path(__file__).parent / "demo.mp4"
-SMALLER = 48  # pixels; tried as the input of the 64-pixel network
 
 
 def reference_of(detector: KeypointDetector, config: ModelConfig) -> ReferenceDetector:
@@ -81,11 +82,13 @@ def plain(network: nn.Module, device: torch.device, memory_format: torch.memory_
     return run
 
 
-def exact_ways(detector: KeypointDetector, config: ModelConfig, device: torch.device) -> dict[str, Way]:
-    """Those with the reference's keypoints."""
-    reference = plain(reference_of(detector, config), device, torch.contiguous_format)
-    ways = {
-        "reference, eager PyTorch": lambda images: reference(images)[:, :, ::-1],  # (row, column)
+def exact_ways(detector: Detector, config: ModelConfig, device: torch.device) -> dict[str, Way]:
+    """Those with the trained network's points; the first is what the others are compared with."""
+    ways: dict[str, Way] = {}
+    if isinstance(detector, KeypointDetector):
+        reference = plain(reference_of(detector, config), device, torch.contiguous_format)
+        ways["reference, eager PyTorch"] = lambda images: reference(images)[:, :, ::-1]  # (row, column)
+    ways |= {
         "training network in eval mode": plain(detector, device, torch.channels_last),
         "`--runtime torch`": first(make_runtime(detector, device)),
     }
@@ -94,22 +97,33 @@ def exact_ways(detector: KeypointDetector, config: ModelConfig, device: torch.de
     return ways
 
 
-def inexact_ways(detector: KeypointDetector, device: torch.device, calibration: ndarray) -> dict[str, Way]:
+def inexact_ways(detector: Detector, device: torch.device, calibration: ndarray) -> dict[str, Way]:
     """Those that are faster, or were hoped to be, and move keypoints."""
     ways = {"`--runtime torch --half`": first(make_runtime(detector, device, "bf16"))}
     if device.type == "cuda":
-        ways["float16, PyTorch"] = first(TorchRuntime(FusedDetector(detector), device, torch.float16))
+        ways["float16, PyTorch"] = first(TorchRuntime(fuse(detector), device, torch.float16))
         return ways
     from benchmarks.int8 import int8  # ONNX Runtime may be missing where there is a GPU
 
-    ways["int8, ONNX Runtime"] = int8(FusedDetector(detector), calibration)
-    if detector.image_size == 64:
-        small = FusedDetector(detector)
-        small.image_size = SMALLER
-        # The graph's heatmaps are for 32 x 32 cells; PyTorch takes any.
-        run = first(TorchRuntime(small, device, torch.float32))
-        ways[f"input of {SMALLER} pixels, PyTorch"] = lambda images: run(resized(images, SMALLER))
+    ways["int8, ONNX Runtime"] = int8(fuse(detector), calibration)
     return ways
+
+
+def landmark_way(file: Path) -> tuple[str, Way]:
+    """A foreign network on one thread, and its name with the size of its input."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    network = Interpreter(model_path=str(file), num_threads=1)
+    network.allocate_tensors()
+    (images,) = network.get_input_details()
+    picture = np.random.default_rng(0).random(images["shape"], dtype=np.float32)
+
+    def run(_: ndarray) -> ndarray:
+        network.set_tensor(images["index"], picture)
+        network.invoke()
+        return picture
+
+    return f"{file.stem}, {images['shape'][1]} pixels", run
 
 
 def first(runtime: Callable[[ndarray], tuple[ndarray, ndarray]]) -> Way:
@@ -117,16 +131,11 @@ def first(runtime: Callable[[ndarray], tuple[ndarray, ndarray]]) -> Way:
     return lambda images: runtime(images)[0]
 
 
-def resized(images: ndarray, size: int) -> ndarray:
-    """Smaller squares."""
-    side = (size, size)
-    return np.stack(
-        [np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BILINEAR)) for image in images]
-    )
-
-
 def seconds(
-    ways: dict[str, Callable[[ndarray], object]], images: ndarray, repeats: int
+    ways: dict[str, Callable[[ndarray], object]],
+    images: ndarray,
+    repeats: int,
+    clock: Callable[[], float] = perf_counter,
 ) -> dict[str, list[float]]:
     """Of each way, one after the other, again and again."""
     for way in ways.values():
@@ -134,9 +143,9 @@ def seconds(
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
-            start = perf_counter()
+            start = clock()
             way(images)
-            taken[name].append(perf_counter() - start)
+            taken[name].append(clock() - start)
     return taken
 
 
@@ -180,31 +189,42 @@ def frames_of(videos: list[Path], size: int) -> tuple[ndarray, ndarray]:
     return np.stack(halves[0]), np.stack(halves[1])
 
 
-def print_speed(detector: KeypointDetector, config: ModelConfig, device: torch.device, repeats: int) -> None:
+def print_speed(
+    detector: Detector,
+    config: ModelConfig,
+    device: torch.device,
+    repeats: int,
+    landmarks: list[Path],
+    busy: bool,
+) -> None:
     """The tables of one network."""
     rng = np.random.default_rng(0)
     size = config.image_size
     images = rng.integers(0, 256, (32, size, size, 3), dtype=np.uint8)
-    reference, fused = reference_of(detector, config), FusedDetector(detector)
+    fused = fuse(detector)
     pixels = torch.zeros(1, 3, size, size)
-    counts = {
-        "reference": work(reference, reference, pixels),
-        "training": work(detector, detector, pixels),
-        "fused": work(fused, fused.logits, pixels),
-    }
+    counts = {"training": work(detector, detector, pixels), "fused": work(fused, fused.logits, pixels)}
+    if isinstance(detector, KeypointDetector):
+        reference = reference_of(detector, config)
+        counts["reference"] = work(reference, reference, pixels)
     weights = 4 * sum(parameter.numel() for parameter in fused.parameters())
     sticks = yardsticks(device)
-    for threads in (1, 2) if device.type == "cpu" else (torch.get_num_threads(),):
+    clock = process_time if busy else perf_counter
+    for threads in (1,) if busy else (1, 2) if device.type == "cpu" else (torch.get_num_threads(),):
         torch.set_num_threads(threads)
         exact = exact_ways(detector, config, device)
         ways = exact | inexact_ways(detector, device, images)
         for batch in (32, 1):
-            all_ways = ways | {name: way for name, (way, _) in sticks.items()}
-            taken = seconds(all_ways, images[:batch], repeats if batch > 1 else 4 * repeats)
+            others = dict(map(landmark_way, landmarks)) if threads == batch == 1 else {}
+            all_ways = ways | others | {name: way for name, (way, _) in sticks.items()}
+            taken = seconds(all_ways, images[:batch], repeats if batch > 1 else 4 * repeats, clock)
             peak, bandwidth = (amount / min(taken.pop(name)) for name, (_, amount) in sticks.items())
-            base = taken["reference, eager PyTorch"]
+            name_of_base = next(iter(exact))
+            base = taken[name_of_base]
             print(f"\n{size} pixels, {threads} thread(s), batch {batch}\n")
-            print("| way | frames/s | times the reference | by the fastest of each | GFLOP/s | of the peak |")
+            print(
+                f"| way | frames/s | times {name_of_base} | by the fastest of each | GFLOP/s | of the peak |"
+            )
             print("|---|---|---|---|---|---|")
             for name, times in taken.items():
                 kind = next((kind for kind in counts if name.startswith(kind)), "fused")
@@ -223,18 +243,18 @@ def print_speed(detector: KeypointDetector, config: ModelConfig, device: torch.d
 
 
 def print_accuracy(videos: list[Path], device: torch.device) -> None:
-    """How far the inexact ways move the keypoints of the package's weights."""
+    """How far the ways move the points of the package's weights."""
     weights = load_weights(None)
     size = weights.config.image_size
     calibration, frames = frames_of(videos, size)
     ways = exact_ways(weights.detector, weights.config, device)
-    reference = ways.pop("reference, eager PyTorch")
+    name_of_base = next(iter(ways))
+    want = ways.pop(name_of_base)(frames)
     ways |= inexact_ways(weights.detector, device, calibration)
-    want = reference(frames)
-    print(f"\nKeypoints of {len(frames)} frames, distance from the reference's in pixels of {size}\n")
+    print(f"\nKeypoints of {len(frames)} frames, distance from those of {name_of_base} in pixels of {size}\n")
     print("| way | mean | 95 % of them within | largest |\n|---|---|---|---|")
     for name, way in ways.items():
-        moved = np.linalg.norm(way(frames) - want, axis=2) * (size - 1) / 2
+        moved = np.linalg.norm(way(frames)[:, : want.shape[1]] - want, axis=2) * (size - 1) / 2
         print(f"| {name} | {moved.mean():.4f} | {np.percentile(moved, 95):.4f} | {moved.max():.4f} |")
 
 
@@ -246,14 +266,19 @@ def main() -> None:
     parser.add_argument("videos", nargs="*", type=Path, default=[DEMO])
     parser.add_argument("--device", default="cpu", type=torch.device)
     parser.add_argument("--repeats", default=15, type=int)
+    parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--landmarks", nargs="*", default=[], type=Path, metavar="FILE")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores")
     print_accuracy(arguments.videos, arguments.device)
     config = ModelConfig(num_keypoints=16)
-    print_speed(random_detector(config), config, arguments.device, arguments.repeats)
     weights = load_weights(None)
-    print_speed(weights.detector, weights.config, arguments.device, arguments.repeats)
+    for detector, settings, landmarks in (
+        (random_detector(config), config, []),
+        (weights.detector, weights.config, arguments.landmarks),
+    ):
+        print_speed(detector, settings, arguments.device, arguments.repeats, landmarks, arguments.busy)
     print(f"\nload at the end {os.getloadavg()[0]:.1f}")
 
 

@@ -11,7 +11,7 @@ from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from dkpvid.models.fused import FusedDetector
+from dkpvid.models.fused import FusedNetwork
 from dkpvid.models.onnx_detector import DetectorGraph
 
 
@@ -27,7 +27,7 @@ class Frames(CalibrationDataReader):
         return None if batch is None else {"images": batch}
 
 
-def int8(network: FusedDetector, calibration: ndarray) -> Callable[[ndarray], ndarray]:
+def int8(network: FusedNetwork, calibration: ndarray) -> Callable[[ndarray], ndarray]:
     """Convolutions in 8 bits, weights by channel, activations by their range over the calibration frames."""
     graph = DetectorGraph(network)
     graph.add_output("keypoints", graph.points, graph.num_points, 2)
@@ -37,7 +37,7 @@ def int8(network: FusedDetector, calibration: ndarray) -> Callable[[ndarray], nd
     with tempfile.TemporaryDirectory() as folder:
         exact, prepared, quantized = (f"{folder}/{name}.onnx" for name in ("exact", "prepared", "quantized"))
         onnx.save(graph.model(), exact)
-        quant_pre_process(exact, prepared)
+        quant_pre_process(exact, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             quantized,

@@ -57,10 +57,15 @@ def test_keypoints_are_those_of_track(
 def test_the_default_weights_on_a_real_frame(shared: Path, tmp_path: Path) -> None:
     path = tmp_path / "default.onnx"
     assert run("-o", path, "--quiet").output == ""
+    weights = load_weights(None)
     with VideoReader(shared / "data" / "human" / "weizmann" / "test" / "00000002.jpg") as reader:
-        squares = [Frame(to_square(frame.image, 64), frame.index, 0.0) for frame in reader][:8]
-    track = Track.concatenate(list(detect(Detector(load_weights(None), torch.device("cpu")), squares)))
-    keypoints, confidence, _ = session(path).run(None, {"images": np.stack([f.image for f in squares])})
+        squares = [
+            Frame(to_square(frame.image, weights.config.image_size), frame.index, 0.0) for frame in reader
+        ][:8]
+    track = Track.concatenate(list(detect(Detector(weights, torch.device("cpu")), squares)))
+    keypoints, confidence = session(path).run(
+        ["keypoints", "confidence"], {"images": np.stack([f.image for f in squares])}
+    )
     np.testing.assert_allclose(keypoints, track.xy, rtol=0, atol=0.01)
     np.testing.assert_allclose(confidence, track.confidence, rtol=0, atol=1e-4)
 

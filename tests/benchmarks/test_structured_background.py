@@ -1,6 +1,5 @@
 """benchmarks/structured_background.py: its clips, and that its scores tell good keypoints from bad ones."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import structured_background as benchmark
+from recipes import structured_rooms
 
 SIDE = 32
 
@@ -48,9 +48,7 @@ def test_the_person_is_nearer_than_the_wall(clips: Path) -> None:
 def test_noisy_depth_is_blurred_and_repeats() -> None:
     depth = np.zeros((SIDE, SIDE), np.float32)
     depth[:, SIDE // 2 :] = 0.8
-    first, second = (
-        sys.modules["structured_rooms"].like_a_network(np.random.default_rng(3), depth) for _ in range(2)
-    )
+    first, second = (structured_rooms.like_a_network(np.random.default_rng(3), depth) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first.dtype == np.float32 and first.min() >= 0 and first.max() <= 1
     assert 0.02 < np.abs(first - depth).mean() < 0.1

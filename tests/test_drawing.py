@@ -204,9 +204,11 @@ def test_colours_are_distinct_and_stable() -> None:
 
 
 def test_style_names() -> None:
-    assert DrawStyle.from_names("points,skeleton") == DrawStyle()
-    assert DrawStyle.from_names("trail, labels") == DrawStyle(False, False, True, True)
-    with pytest.raises(UsageError, match=r"cannot draw 'bones'; choose from points,skeleton,trail,labels"):
+    assert DrawStyle.from_names("points,skeleton,joints") == DrawStyle()
+    assert DrawStyle.from_names("trail, labels") == DrawStyle(False, False, True, True, joints=False)
+    with pytest.raises(
+        UsageError, match=r"cannot draw 'bones'; choose from points,skeleton,trail,labels,joints"
+    ):
         DrawStyle.from_names("points,bones")
     with pytest.raises(UsageError, match="cannot draw ''"):
         DrawStyle.from_names("")

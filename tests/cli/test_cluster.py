@@ -125,7 +125,7 @@ def test_overwriting_on_a_cluster_replaces_what_is_complete(
 ) -> None:
     def run_here(manner: Manner) -> tuple[int, str]:
         jobs = plan([str(clip)], str(tmp_path / "out"), "json", False, False, may_exist=True)
-        return run_elsewhere(Recipe(str(tiny_weights), TrackConfig(device="cpu"), None, manner), jobs[0])
+        return run_elsewhere(Recipe(str(tiny_weights), TrackConfig(device="cpu"), "none", manner), jobs[0])
 
     output = tmp_path / "out" / "clip.dkp.json"
     assert run_here(Manner(DrawStyle(), 20)) == (0, "")

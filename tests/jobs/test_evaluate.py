@@ -152,7 +152,7 @@ def test_shares_are_pixels_over_the_frame_whatever_its_size(rng: np.random.Gener
     keypoints = rng.uniform(-1, 1, (5, 6, 2))
     frame = Region(0, 0, 321, 77)
     expected = to_shares(model_to_pixels(keypoints, frame, 64), frame)
-    np.testing.assert_allclose(Found(keypoints, 64, np.ones((5, 2))).shares, expected)
+    np.testing.assert_allclose(Found(keypoints, np.zeros((5, 0, 2)), 64, np.ones((5, 2))).shares, expected)
 
 
 # --- Reading images -----------------------------------------------------------------------------------------

@@ -318,7 +318,7 @@ def test_vgg16_offline_says_where_to_put_the_file(tmp_path: Path, monkeypatch: p
     ("options", "message"),
     [
         (["--preset", "nonsense"], "unknown preset 'nonsense'"),
-        (["--image-size", "96"], "image size must be 64 or 128, got 96"),
+        (["--image-size", "96"], "image size must be 64 or 128 for autolink, got 96"),
         (["--batch-size", "1"], "batch size must be at least 2"),
         (["--steps", "0"], "steps must be at least 1"),
         (["--perceptual", "resnet"], "unknown perceptual network"),

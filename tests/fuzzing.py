@@ -86,7 +86,7 @@ def try_seed(seed: int, weights: str, folder: Path) -> None:
         assert written == [], result.stderr
     else:
         assert "damaged.dkp.json" in written, result.stderr
-        assert set(written) <= {"damaged.dkp.json", "damaged.dkp.mp4"}
+        assert set(written) <= {".damaged.dkp.source", "damaged.dkp.json", "damaged.dkp.mp4"}
         num_frames = len(json.loads((output / "damaged.dkp.json").read_text())["frames"])
         assert num_frames > 0
         if "damaged.dkp.mp4" in written:

@@ -50,6 +50,8 @@ def read_track(path: Path) -> TrackFile:
             header = _header(first)
             if first.get("type") == "header":
                 frames, end = _read_lines(file)
+            elif not isinstance(first["frames"], list):
+                raise ValueError("its frames are no list")
             else:
                 frames, end = first["frames"], {"frames": len(first["frames"]), "lost": first["lost"]}
             if not all(isinstance(frame, _Frame) for frame in frames):

@@ -335,7 +335,7 @@ def test_kalman_follows_a_lasting_jump(rng):
     assert np.abs(after[54:] - 130).max() < 5
 
 
-def test_kalman_covariance_is_honest(benchmark):
+def test_kalman_covariance_is_honest():
     track, truth = benchmark.detections(0, benchmark.Scene())
     after = smooth(track, SmoothingConfig(), benchmark.REGION_PX)
     squared_error = ((after.xy - truth) ** 2).sum(-1)

@@ -204,7 +204,7 @@ def settings_nested_deeply(folder: Path, mark: Path, weights: Path) -> list[str 
     return put_settings(folder, DEEP)
 
 
-@refused(2, "keypoints must be a whole number, got 16.0")
+@refused(2, "num keypoints must be int, got 16.0")
 def settings_of_the_wrong_type(folder: Path, mark: Path, weights: Path) -> list[str | Path]:
     return put_settings(folder, '{"num_keypoints": 16.0}')
 
@@ -640,10 +640,10 @@ def test_a_name_is_only_a_name(
     result = track("--weights", tiny_weights, "-o", "out", "--", name)
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count("\n") == 1
-    assert [path.name for path in Path("out").iterdir()] == [name.removesuffix(".mp4") + ".dkp.json"]
-    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(
-        ["work", "out", name, name.removesuffix(".mp4") + ".dkp.json"]
-    )
+    stem = name.removesuffix(".mp4")
+    written = [f".{stem}.dkp.source", f"{stem}.dkp.json"]
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted(written)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["work", "out", name, *written])
 
 
 @pytest.mark.parametrize("is_there", [True, False])

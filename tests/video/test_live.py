@@ -233,7 +233,11 @@ class TestDownload:
             result = CliRunner().invoke(app, [*words, "--weights", str(tiny_weights)])
         assert result.exit_code == 0
         assert "clip.mkv?key=1: sound left out, since it is copied from files only" in result.stderr
-        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.dkp.json", "clip.dkp.mp4"]
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+            ".clip.dkp.source",
+            "clip.dkp.json",
+            "clip.dkp.mp4",
+        ]
 
     def test_of_nothing(self, tmp_path: Path) -> None:
         with http_folder(tmp_path) as url, pytest.raises(VideoError, match=r"cannot be opened \(.*404"):

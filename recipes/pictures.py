@@ -79,7 +79,8 @@ def held_out(out: Annotated[Path, typer.Argument(help="Output folder of held_out
     scores = {}
     for line in (out / "test.jsonl").read_text().splitlines():
         entry = json.loads(line)
-        scores[entry["model"].split()[0]] = entry["clips"]
+        if not entry["model"].endswith("joints by name"):
+            scores[entry["model"].split()[0]] = entry["clips"]
     gains = {name: scores["mean"][name] - error for name, error in scores["default"].items()}
     ranked = sorted(gains, key=gains.__getitem__, reverse=True)
     rows = []

@@ -97,7 +97,7 @@ def test_regions_are_read() -> None:
 
 @pytest.mark.parametrize("text", ["", "Auto", "1,2,3", "1,2,3,4,5", "1,2,3,x", "1.5,2,3,4"])
 def test_what_is_no_region_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="give full, auto, or x,y,width,height in pixels"):
+    with pytest.raises(UsageError, match="give follow, auto, full, or x,y,width,height in pixels"):
         parse_region(text)
 
 
